@@ -1,0 +1,1 @@
+//! Disk watermarks, caches, and what a crash left behind.

@@ -1,0 +1,3 @@
+//! The binary: command line → configuration → telemetry → one command. No logic.
+
+fn main() {}

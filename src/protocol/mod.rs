@@ -1,0 +1,15 @@
+//! PURE: the words of the wire contract and of the build's outcome. No tokio, no I/O.
+
+mod cancel;
+mod id;
+mod job;
+mod log;
+mod outcome;
+mod wire;
+
+pub use cancel::parse_cancel;
+pub use id::{BranchName, CommitSha, DeploymentId, InvalidId, RepositoryName, ServiceId};
+pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Port};
+pub use log::{LogSink, LogType};
+pub use outcome::{Code, Failure, FailureKind, Outcome};
+pub use wire::{DeploymentStatus, ImageRef, LogPost, RegistryType, StatusData, StatusPost};

@@ -1,0 +1,150 @@
+//! PURE: how a job ends, and why it failed, in words a user understands.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::wire::{ImageRef, RegistryType};
+
+/// Whose fault a failure is, and so whether it is tried again. Only `Infrastructure` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    User,
+    Infrastructure,
+    Cancelled,
+    Timeout,
+    LeaseLost,
+    Rejected,
+}
+
+macro_rules! codes {
+    ($($variant:ident = $text:literal, $kind:ident, $meaning:literal;)*) => {
+        /// A stable code for each failure. Users and dashboards match on [`Code::as_str`]; a code is never renamed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $(#[doc = $meaning] $variant,)* }
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+            pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $text,)* } }
+            pub fn kind(self) -> FailureKind { match self { $(Code::$variant => FailureKind::$kind,)* } }
+            /// What it means, one sentence, as the README's table has it.
+            pub fn meaning(self) -> &'static str { match self { $(Code::$variant => $meaning,)* } }
+            pub fn parse(text: &str) -> Option<Code> { match text { $($text => Some(Code::$variant),)* _ => None } }
+        }
+    };
+}
+
+codes! {
+    JobMalformed = "job.malformed", Rejected, "the queue element is not a job: bad JSON, a missing field, or a value that is not allowed";
+    JobTooLarge = "job.too_large", Rejected, "the queue element is larger than MAX_JOB_BYTES";
+    JobBranchDeleted = "job.branch_deleted", Rejected, "commitSha is all zeros: the branch was deleted";
+    JobCrashedWorkers = "job.crashed_workers", Rejected, "three attempts at this job ended with a dead worker; it is in the dead letter list";
+
+    GitAuth = "git.auth", User, "the git server refused the credentials";
+    GitRepositoryNotFound = "git.repository_not_found", User, "the git server knows no such repository, or hides it from these credentials";
+    GitBranchNotFound = "git.branch_not_found", User, "the repository has no such branch or tag";
+    GitCommitGone = "git.commit_gone", User, "the server no longer has, or does not give out, that commit";
+    GitHostNotAllowed = "git.host_not_allowed", User, "the git host is not in GIT_ALLOWED_HOSTS, or is a link-local or metadata address";
+    GitUnreachable = "git.unreachable", Infrastructure, "the git server cannot be reached or answered with an error of its own";
+    GitStalled = "git.stalled", Infrastructure, "the git server stopped sending, or sent too slowly";
+    GitProtocol = "git.protocol", Infrastructure, "the git server's answer could not be understood";
+    SourceTooLarge = "source.too_large", User, "the repository, or one file in it, is above a limit";
+    SourceBadPath = "source.bad_path", User, "the repository has a path that cannot be in a build context";
+
+    ContextNoDockerfile = "context.no_dockerfile", User, "there is no Dockerfile where the job or the repository says";
+    ContextDockerfileInvalid = "context.dockerfile_invalid", User, "the Dockerfile's path is outside the repository, or is no regular file";
+    ContextEnvIsDirectory = "context.env_is_directory", User, "the repository has a directory named .env, where the job's variables have to go";
+    ContextIgnoreInvalid = "context.ignore_invalid", User, ".dockerignore has a pattern that cannot be read";
+    ContextUnsupported = "context.unsupported", User, "the tree needs something that is not built (Git LFS pointers, submodules) and says so";
+
+    DockerfileSyntax = "dockerfile.syntax", User, "BuildKit could not parse the Dockerfile";
+    DockerfileStepFailed = "dockerfile.step_failed", User, "a RUN step ended with an exit code other than 0";
+    DockerfileCopyMissing = "dockerfile.copy_missing", User, "COPY or ADD names a file that is not in the context";
+    DockerfileBaseImage = "dockerfile.base_image", User, "the base image does not exist or may not be pulled";
+    DockerfileBuild = "dockerfile.build", User, "BuildKit refused the build for another reason that lies in the Dockerfile";
+    BuildPullUnreachable = "build.pull_unreachable", Infrastructure, "the registry of a base image cannot be reached";
+    EngineUnreachable = "engine.unreachable", Infrastructure, "the Docker Engine cannot be reached";
+    EngineLost = "engine.lost", Infrastructure, "the Docker Engine went away in the middle of a build";
+    EngineDiskFull = "engine.disk_full", Infrastructure, "the Docker Engine has no disk space left";
+    EngineError = "engine.error", Infrastructure, "the Docker Engine answered with an error of its own";
+
+    RegistryDenied = "registry.denied", Infrastructure, "the registry refused the push: wrong credentials or no right to the repository";
+    RegistryUnreachable = "registry.unreachable", Infrastructure, "the registry cannot be reached or answered with an error of its own";
+    RegistryStalled = "registry.stalled", Infrastructure, "the push made no progress for 60 s";
+    RegistryDigest = "registry.digest", Infrastructure, "the registry does not have the pushed image under its digest";
+    RegistryEcr = "registry.ecr", Infrastructure, "the ECR API refused or failed";
+
+    BuildCancelled = "build.cancelled", Cancelled, "the deployment was cancelled";
+    BuildSuperseded = "build.superseded", Cancelled, "a newer job of the same service took its place";
+    BuildTimeout = "build.timeout", Timeout, "the build took longer than BUILD_TIMEOUT";
+    BuildSilent = "build.silent", Timeout, "the build printed nothing for BUILD_SILENCE_TIMEOUT";
+
+    WorkerDiskFull = "worker.disk_full", Infrastructure, "WORK_DIR has no disk space left";
+    WorkerLeaseLost = "worker.lease_lost", LeaseLost, "another worker took the job over";
+    WorkerInternal = "worker.internal", Infrastructure, "a defect of Slipway";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        Code::parse(&text).ok_or_else(|| serde::de::Error::custom("unknown failure code"))
+    }
+}
+
+/// Why a job failed. `cause` and `way_out` are one line each, in words for the user who pushed the code; neither holds a secret
+/// on purpose, and both pass the redactor before they leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub code: Code,
+    pub cause: String,
+    pub way_out: String,
+}
+
+impl Failure {
+    pub fn new(code: Code, cause: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self { code, cause: cause.into(), way_out: way_out.into() }
+    }
+    /// What a stage returns when its token has tripped. The attempt's owner knows why and replaces it.
+    pub fn interrupted() -> Self {
+        Self::new(Code::BuildCancelled, "The build was stopped.", "")
+    }
+    pub fn kind(&self) -> FailureKind {
+        self.code.kind()
+    }
+    /// Whether trying the same stage again may help. A refusal by the registry is not tried again blindly by stages
+    /// that have not renewed their credentials; that is the stage's own business.
+    pub fn is_retryable(&self) -> bool {
+        self.kind() == FailureKind::Infrastructure
+    }
+}
+
+impl fmt::Display for Failure {
+    /// `cause [code] way out`, one line: the dashboard's `error` and the last log line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.cause, self.code)?;
+        if !self.way_out.is_empty() {
+            write!(f, " {}", self.way_out)?;
+        }
+        Ok(())
+    }
+}
+impl std::error::Error for Failure {}
+
+/// How a job ends. Stored in Redis before it is posted, so that it may be repeated and never contradicted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "UPPERCASE")]
+pub enum Outcome {
+    Builded { image: ImageRef, registry: RegistryType },
+    Failed { failure: Failure },
+    Cancelled { failure: Failure },
+}

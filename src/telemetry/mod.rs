@@ -1,0 +1,1 @@
+//! tracing set-up: terminal, journald, JSON, files. Knows no domain logic.

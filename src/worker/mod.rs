@@ -1,0 +1,1 @@
+//! The daemon: supervisor, the life of a job, the order of the stages.
