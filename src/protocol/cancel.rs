@@ -51,9 +51,7 @@ mod tests {
 
     #[test]
     fn what_is_no_cancel_is_ignored() {
-        for message in
-            ["", "{}", r#"{"deploymentId":7}"#, r#"{"deploymentId":"../x"}"#, "\"dpl", "a b", "-rf", "[\"dpl\"]"]
-        {
+        for message in ["", "{}", r#"{"deploymentId":7}"#, r#"{"deploymentId":"../x"}"#, "\"dpl", "a b", "-rf", "[\"dpl\"]"] {
             assert_eq!(read(message), None, "{message}");
         }
         assert_eq!(read(&format!("{}dpl", " ".repeat(5000))), None);

@@ -63,7 +63,8 @@ impl Dial {
     /// A plain connection, logged in; of each value it keeps `keep` bytes.
     pub(super) async fn line(&self, keep: usize) -> Result<Line, QueueError> {
         let open = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.unreachable(e.to_string()))?;
+            let stream =
+                TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.unreachable(e.to_string()))?;
             stream.set_nodelay(true).map_err(|e| self.unreachable(e.to_string()))?;
             let mut line = Line { stream, reader: Reader::new(keep), buffer: vec![0; 16 << 10], start: 0, end: 0, torn: false };
             if let Some(password) = &self.password {

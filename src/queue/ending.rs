@@ -122,7 +122,18 @@ impl Shared {
     pub(super) async fn finish(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
         let keys = &self.keys;
         let call = self
-            .of_claim(Call::of(&FINISH).keys(&[&self.claimed, &keys.jobs, &keys.queue, &keys.crashes, &keys.service, &keys.ended, &keys.dead]), claim)
+            .of_claim(
+                Call::of(&FINISH).keys(&[
+                    &self.claimed,
+                    &keys.jobs,
+                    &keys.queue,
+                    &keys.crashes,
+                    &keys.service,
+                    &keys.ended,
+                    &keys.dead,
+                ]),
+                claim,
+            )
             .arg(note)
             .number(DEAD_LETTERS)
             .number(millis(ENDED_STAY))
@@ -132,7 +143,10 @@ impl Shared {
         let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
         match answer.text(0) {
             "parked_runs" => info!(deployment_id = id, "The push that waited for this one's end is at the head of the queue."),
-            "parked_dropped" => info!(deployment_id = id, "The same deployment was pushed a second time while it was in work; that push is dropped."),
+            "parked_dropped" => info!(
+                deployment_id = id,
+                "The same deployment was pushed a second time while it was in work; that push is dropped."
+            ),
             "lost" => warn!(deployment_id = id, "The job ended here, but another worker has it by now."),
             _ => {}
         }

@@ -20,7 +20,9 @@ pub enum QueueError {
     /// Another process holds this worker's lease and renews it.
     #[error("another worker with the id {worker} is alive and renews its lease. {cause}")]
     IdentityTaken { worker: String, cause: String },
-    #[error("the queue's name REDIS_QUEUE_NAME={name:?} cannot be used: {cause}. Use a name without braces, or one with one hash tag like {{prod}}:builds.")]
+    #[error(
+        "the queue's name REDIS_QUEUE_NAME={name:?} cannot be used: {cause}. Use a name without braces, or one with one hash tag like {{prod}}:builds."
+    )]
     Name { name: String, cause: String },
 }
 
@@ -29,7 +31,9 @@ pub(super) fn explain(address: &str, error: &RedisError, rule: &str) -> QueueErr
     match error.kind() {
         ErrorKind::Io => QueueError::Unreachable { address: address.to_owned(), cause: io_cause(error) },
         ErrorKind::AuthenticationFailed => QueueError::Denied { address: address.to_owned(), cause: said(error) },
-        ErrorKind::Parse => QueueError::Unreachable { address: address.to_owned(), cause: "what answers there is no Redis".to_owned() },
+        ErrorKind::Parse => {
+            QueueError::Unreachable { address: address.to_owned(), cause: "what answers there is no Redis".to_owned() }
+        }
         _ => explain_said(address, &said(error), rule),
     }
 }
@@ -59,10 +63,9 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         ),
         Word::Loading => trouble("is loading its data", "Wait: this ends by itself."),
         Word::Busy => trouble("is busy with a script of somebody", "Wait, or end it with SCRIPT KILL."),
-        Word::WrongType => trouble(
-            "has a key of the queue with a wrong type",
-            "Rename or delete that key; the worker goes on by itself.",
-        ),
+        Word::WrongType => {
+            trouble("has a key of the queue with a wrong type", "Rename or delete that key; the worker goes on by itself.")
+        }
         Word::Cluster => trouble(
             "is a cluster whose other node owns this queue, or is not whole",
             "Point REDIS_HOST at the node that owns the slot of REDIS_QUEUE_NAME.",

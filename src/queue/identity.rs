@@ -29,11 +29,15 @@ pub struct IdentityLock(#[allow(dead_code)] File);
 /// Why there is no identity. `Display` names the file, the cause and the cure.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    #[error("{path} cannot be {action}: {cause}. Check that WORK_DIR exists, that this user may write there and that its disk is not full.")]
+    #[error(
+        "{path} cannot be {action}: {cause}. Check that WORK_DIR exists, that this user may write there and that its disk is not full."
+    )]
     Io { path: String, action: &'static str, cause: io::Error },
     #[error("another process{who} works in the same WORK_DIR: it holds {path}. Stop it, or give this one a WORK_DIR of its own.")]
     Locked { path: String, who: String },
-    #[error("{path} is damaged: {cause}. Move it away; the worker then makes a new one, and what the old one had claimed is taken over by another worker after 30 s.")]
+    #[error(
+        "{path} is damaged: {cause}. Move it away; the worker then makes a new one, and what the old one had claimed is taken over by another worker after 30 s."
+    )]
     Damaged { path: String, cause: &'static str },
 }
 

@@ -44,9 +44,10 @@ impl Shared {
                 ),
                 // A clock that runs a little uneven is no renewal; one gives back at least some seconds.
                 Some(before) if left > before + 1000 => {
-                    let cause = "Two processes have the same identity, perhaps because WORK_DIR was copied to another host. Give one of \
+                    let cause =
+                        "Two processes have the same identity, perhaps because WORK_DIR was copied to another host. Give one of \
                                  them a WORK_DIR of its own, or remove the file identity from its copy."
-                        .to_owned();
+                            .to_owned();
                     return Err(QueueError::IdentityTaken { worker: self.worker().to_owned(), cause });
                 }
                 Some(_) => {}
@@ -108,7 +109,9 @@ impl Shared {
                 Err(e) => {
                     trouble.told(&e);
                     if boot_time().saturating_sub(proved) >= GATE_SPAN && gate.shut() {
-                        warn!("The lease could not be renewed for 20 s: builds go on, but nothing leaves this host until Redis answers.");
+                        warn!(
+                            "The lease could not be renewed for 20 s: builds go on, but nothing leaves this host until Redis answers."
+                        );
                     }
                 }
             }

@@ -20,9 +20,8 @@ pub(super) struct Server {
 
 impl Server {
     fn read(info: &str) -> Self {
-        let field = |name: &str| {
-            info.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(|v| v.trim_end().to_owned())
-        };
+        let field =
+            |name: &str| info.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(|v| v.trim_end().to_owned());
         let version = field("redis_version").and_then(|v| {
             let mut parts = v.split('.').map(|p| p.parse().ok());
             Some((parts.next()??, parts.next()??))

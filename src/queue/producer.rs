@@ -31,11 +31,11 @@ impl Producer {
     /// # Errors
     /// When Redis does not answer or refuses. Without an answer the job may be in the queue all the same.
     pub async fn enqueue(&self, payload: &[u8], id: &DeploymentId, front: bool) -> Result<u64, QueueError> {
-        let call = Call::of(&ENQUEUE)
-            .keys(&[&self.keys.queue, &self.keys.tombs])
-            .arg(id.as_str())
-            .arg(payload)
-            .arg(if front { "1" } else { "" });
+        let call = Call::of(&ENQUEUE).keys(&[&self.keys.queue, &self.keys.tombs]).arg(id.as_str()).arg(payload).arg(if front {
+            "1"
+        } else {
+            ""
+        });
         Ok(self.link.run(call).await?.number(0).unwrap_or_default())
     }
     /// Runs the cancel script and publishes the message, for whoever has the job. Says what it found.

@@ -43,7 +43,9 @@ impl Wake {
             let block = BLOCK.as_secs().to_string();
             let parts: [&[u8]; 6] =
                 [b"BLMOVE", keys.queue.as_bytes(), keys.incoming.as_bytes(), b"LEFT", b"RIGHT", block.as_bytes()];
-            timeout(ANSWER, line.send(&self.dial, &parts)).await.unwrap_or_else(|_| Err(self.dial.unreachable("it takes no commands")))?;
+            timeout(ANSWER, line.send(&self.dial, &parts))
+                .await
+                .unwrap_or_else(|_| Err(self.dial.unreachable("it takes no commands")))?;
             self.asked = true;
         }
         let reply = timeout(BLOCK + ANSWER, line.receive(&self.dial))
