@@ -1,4 +1,4 @@
-//! PURE: the first bytes of a ref advertisement, looked at for what libgit2 does not tell.
+//! PURE: the first bytes of a server's answers, looked at for what libgit2 does not tell.
 
 /// More than the service line and the first ref with its capabilities ever take.
 pub(super) const HEAD_BYTES: usize = 8 << 10;
@@ -20,6 +20,15 @@ pub(super) struct Abilities {
     pub(super) shallow: bool,
     /// A commit may be asked for by its id: at least those that refs reach.
     pub(super) commits_by_name: bool,
+}
+
+/// The text of an error packet (`ERR`, gitprotocol-pack) at the beginning of an answer: libgit2 reads over it in a negotiation.
+pub(super) fn refusal(answer: &[u8]) -> Option<String> {
+    let (length, rest) = answer.split_at_checked(4)?;
+    let length = usize::from_str_radix(std::str::from_utf8(length).ok()?, 16).ok()?;
+    let packet = rest.get(..length.checked_sub(4)?).unwrap_or(rest);
+    let text = packet.strip_prefix(b"ERR ")?;
+    Some(String::from_utf8_lossy(text).trim_end().to_owned())
 }
 
 /// `allow-tip-sha1-in-want` alone does not count: it is for refs that are hidden, and says nothing of other commits.
@@ -55,6 +64,14 @@ mod tests {
         assert!(!abilities(head).shallow && !abilities(head).commits_by_name);
         let head = b"0000013a0000 HEAD\0multi_ack shallow allow-reachable-sha1-in-want\n";
         assert!(abilities(head).shallow && abilities(head).commits_by_name);
+    }
+    #[test]
+    fn an_error_packet_is_read_whatever_its_length_says() {
+        assert_eq!(refusal(b"0012ERR not our ref\n0000").as_deref(), Some("not our re"));
+        assert_eq!(refusal(b"ffffERR no\n").as_deref(), Some("no"));
+        for other in [&b"0008NAK\n"[..], b"", b"000", b"zzzzERR x", b"0000ERR x", b"0003ERR x", b"PACK"] {
+            assert_eq!(refusal(other), None);
+        }
     }
     #[test]
     fn half_a_line_is_waited_for() {

@@ -52,7 +52,7 @@ fn fetch(order: &Order, session: &Arc<Session>, mirror: &LockedMirror) -> Result
     }
     .map_err(|trouble| match trouble {
         Trouble::Failed(failure) => failure,
-        Trouble::Broken(why) | Trouble::Remote(why) => failures::not_understood(&session.site, &why),
+        Trouble::Broken(why) | Trouble::Remote(why) => failures::not_understood(&session.site, &session.refusal().unwrap_or(why)),
     })
 }
 
@@ -233,12 +233,10 @@ impl Fetch<'_> {
         Err(Trouble::Broken("the server did not send the commit that it advertises".to_owned()))
     }
 
-    /// An upload-pack that does not give out a commit answers with an error packet instead of a pack (git: "not our ref", JGit: "not valid").
+    /// A server that does not give out a commit says so in its own words.
     fn refusal(&self, trouble: Trouble, sha: &CommitSha) -> Trouble {
         match trouble {
-            Trouble::Remote(_) if self.session.failure().is_none() && !self.session.progress.pack_has_begun() => {
-                self.gone(sha).into()
-            }
+            Trouble::Remote(_) if self.session.failure().is_none() && self.session.refusal().is_some() => self.gone(sha).into(),
             other => other,
         }
     }

@@ -56,6 +56,8 @@ pub(super) struct Session {
     base: Mutex<Url>,
     /// What the advertisement says that the server can do.
     abilities: Mutex<Abilities>,
+    /// The server's own words for refusing what was asked.
+    refusal: Mutex<Option<String>>,
     /// Why the transport gave up: libgit2 carries only text.
     failure: Mutex<Option<Failure>>,
 }
@@ -99,6 +101,7 @@ impl Session {
             received: AtomicU64::new(0),
             base: Mutex::new(url.clone()),
             abilities: Mutex::default(),
+            refusal: Mutex::default(),
             failure: Mutex::new(None),
         }
     }
@@ -143,6 +146,14 @@ impl Session {
     /// What the server can do; nothing before it was asked.
     pub(super) fn abilities(&self) -> Abilities {
         *self.abilities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn refused(&self, text: String) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+    /// The server's own words for refusing what was asked, if it did.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Remembers why the transport gives up; the first reason stands.

@@ -84,8 +84,12 @@ impl Exchange {
                 Phase::Listing => self.list()?,
                 Phase::Asking(body) => {
                     self.session.progress.restart();
-                    let reply = self.session.ask(Request::UploadPack(body))?;
-                    Phase::Reading { reply: Box::new(reply), piece: Bytes::new() }
+                    let mut reply = self.session.ask(Request::UploadPack(body))?;
+                    let piece = self.session.next(&mut reply)?.unwrap_or_default();
+                    if let Some(text) = advertisement::refusal(&piece) {
+                        self.session.refused(text);
+                    }
+                    Phase::Reading { reply: Box::new(reply), piece }
                 }
                 Phase::Reading { mut reply, mut piece } => {
                     if piece.is_empty() {
