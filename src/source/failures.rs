@@ -1,9 +1,10 @@
 //! PURE: what a git server's answer, libgit2's errors and the disk's mean for the user who pushed the code.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use super::resolver::ForbiddenAddress;
 use super::site::{Site, forbidden_address};
 use crate::protocol::{Code, Failure};
 
@@ -67,23 +68,23 @@ pub(super) fn refused(site: &Site, answer: Answer<'_>) -> Failure {
     }
 }
 
+/// The error beneath. An [`io::Error`] hides the one that it wraps from `source`.
+fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
 /// A request that got no response, or whose body broke off.
 pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-        if source.is::<super::resolver::ForbiddenAddress>() {
-            return forbidden_address(site);
-        }
+    let chain: Vec<&(dyn Error + 'static)> =
+        std::iter::successors(Some(error as &(dyn Error + 'static)), |e| inner(*e)).collect();
+    if chain.iter().any(|e| e.is::<ForbiddenAddress>()) {
+        return forbidden_address(site);
     }
-    let mut tls = None;
-    let mut next: Option<&dyn std::error::Error> = error.source();
-    while let Some(e) = next {
-        let wrapped = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        tls =
-            tls.or_else(|| e.downcast_ref::<rustls::Error>()).or_else(|| wrapped.and_then(|w| w.downcast_ref::<rustls::Error>()));
-        next = e.source();
-    }
+    let tls = chain.iter().find_map(|e| e.downcast_ref::<rustls::Error>());
+    let innermost = chain.last().map(ToString::to_string).unwrap_or_default();
     let host = &site.host;
     if let Some(tls) = tls {
         return Failure::new(
@@ -95,20 +96,20 @@ pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
     if error.is_dns() {
         return Failure::new(
             Code::GitUnreachable,
-            format!("The name of the git host {host} cannot be resolved: {}.", printable(&innermost.to_string(), 200)),
+            format!("The name of the git host {host} cannot be resolved: {}.", printable(&innermost, 200)),
             "Check the host's name in the job, and this worker's DNS.",
         );
     }
     if error.is_connect() {
         return Failure::new(
             Code::GitUnreachable,
-            format!("The git server {host} cannot be reached: {}.", printable(&innermost.to_string(), 200)),
+            format!("The git server {host} cannot be reached: {}.", printable(&innermost, 200)),
             "Check that the server is up and that this worker's network lets it through.",
         );
     }
     Failure::new(
         Code::GitUnreachable,
-        format!("The connection to {host} broke off: {}.", printable(&innermost.to_string(), 200)),
+        format!("The connection to {host} broke off: {}.", printable(&innermost, 200)),
         "The git server or the network between ended the transfer; it is tried again.",
     )
 }

@@ -31,8 +31,6 @@ pub enum Fault {
     Cut(usize),
     /// This status and headers instead of an answer.
     Answer(u16, Vec<(&'static str, String)>),
-    /// All as it should be, until a given number of requests has passed; then the fault.
-    After(usize, Box<Fault>),
 }
 
 #[derive(Default)]
@@ -42,11 +40,12 @@ struct Control {
     requests: Mutex<Vec<String>>,
     authorizations: AtomicUsize,
     open: AtomicUsize,
+    /// Bytes of faulty bodies.
+    sent: AtomicUsize,
 }
 
 /// A server over all repositories of a folder. Stopped when dropped.
 pub struct GitServer {
-    pub root: PathBuf,
     pub address: SocketAddr,
     control: Arc<Control>,
     runtime: Option<tokio::runtime::Runtime>,
@@ -60,7 +59,7 @@ impl GitServer {
         let address = listener.local_addr().unwrap();
         let app = Router::new().fallback(serve).with_state((root.to_owned(), Arc::clone(&control)));
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { root: root.to_owned(), address, control, runtime: Some(runtime) }
+        Self { address, control, runtime: Some(runtime) }
     }
     pub fn url(&self, repository: &str) -> url::Url {
         format!("http://{}/{repository}.git", self.address).parse().unwrap()
@@ -82,6 +81,10 @@ impl GitServer {
     /// How many requests carried credentials.
     pub fn authorizations(&self) -> usize {
         self.control.authorizations.load(Ordering::SeqCst)
+    }
+    /// How many bytes of faulty bodies have been sent.
+    pub fn sent(&self) -> usize {
+        self.control.sent.load(Ordering::SeqCst)
     }
     /// Waits until so many requests have come.
     pub async fn wait_for_requests(&self, n: usize) {
@@ -147,16 +150,8 @@ async fn serve(State((root, control)): State<(PathBuf, Arc<Control>)>, request: 
         control.authorizations.fetch_add(1, Ordering::SeqCst);
     }
     let fault = {
-        let mut slot = control.fault.lock().unwrap();
-        match &mut *slot {
-            Some((end, Fault::After(left, _))) if path.ends_with(*end) && *left > 0 => {
-                *left -= 1;
-                None
-            }
-            Some((end, Fault::After(_, fault))) if path.ends_with(*end) => Some(fault.as_ref().clone()),
-            Some((end, fault)) if path.ends_with(*end) => Some(fault.clone()),
-            _ => None,
-        }
+        let slot = control.fault.lock().unwrap();
+        slot.as_ref().filter(|(end, _)| path.ends_with(*end)).map(|(_, fault)| fault.clone())
     };
     if let Some(Fault::Answer(status, headers)) = fault {
         let mut response = Response::builder().status(status);
@@ -178,7 +173,7 @@ async fn serve(State((root, control)): State<(PathBuf, Arc<Control>)>, request: 
     let (response, stdout) = backend(&root, request).await;
     let body: Bodies = match fault {
         None => Box::pin(stdout),
-        Some(fault) => broken(stdout, fault),
+        Some(fault) => broken(stdout, fault, control),
     };
     response.body(Body::from_stream(Held { body, _open: open })).unwrap()
 }
@@ -204,7 +199,7 @@ impl Stream for Held {
     }
 }
 
-fn broken(whole: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, fault: Fault) -> Bodies {
+fn broken(whole: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, fault: Fault, control: Arc<Control>) -> Bodies {
     let (good, fault) = match fault {
         Fault::StallBody(n) | Fault::Trickle(n) | Fault::Cut(n) => (n, fault),
         other => panic!("{other:?} does not break a body"),
@@ -214,9 +209,10 @@ fn broken(whole: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, fa
         futures_util::stream::iter((0..piece.len()).map(move |at| piece.slice(at..=at)).collect::<Vec<_>>())
     });
     Box::pin(bytes.enumerate().then(move |(at, byte)| {
-        let fault = fault.clone();
+        let (fault, control) = (fault.clone(), Arc::clone(&control));
         async move {
             if at < good {
+                control.sent.fetch_add(1, Ordering::SeqCst);
                 return Ok(byte);
             }
             match fault {
