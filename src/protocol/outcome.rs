@@ -45,6 +45,7 @@ codes! {
     GitBranchNotFound = "git.branch_not_found", User, "the repository has no such branch or tag";
     GitCommitGone = "git.commit_gone", User, "the server no longer has, or does not give out, that commit";
     GitHostNotAllowed = "git.host_not_allowed", User, "the git host is not in GIT_ALLOWED_HOSTS, or is a link-local or metadata address";
+    GitUnsupported = "git.unsupported", User, "the repository needs something of git that is not supported (SHA-256 object names)";
     GitUnreachable = "git.unreachable", Infrastructure, "the git server cannot be reached or answered with an error of its own";
     GitStalled = "git.stalled", Infrastructure, "the git server stopped sending, or sent too slowly";
     GitProtocol = "git.protocol", Infrastructure, "the git server's answer could not be understood";
