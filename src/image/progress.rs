@@ -235,8 +235,8 @@ impl Step {
     }
 }
 
-const CLIP_CURE: &str = "- the Engine cuts the output of a step: start it with BUILDKIT_STEP_LOG_MAX_SIZE=-1 and \
-                         BUILDKIT_STEP_LOG_MAX_SPEED=-1 in its environment to see all of it.";
+const CLIP_CURE: &str = "- the Engine cuts the output of a step: start it with BUILDKIT_STEP_LOG_MAX_SIZE=2147483647 and \
+                         BUILDKIT_STEP_LOG_MAX_SPEED=2147483647 in its environment to see all of it.";
 
 /// BuildKit's own words where it cuts a step's output.
 fn is_clip(line: &str) -> bool {
