@@ -62,6 +62,8 @@ codes! {
     DockerfileStepFailed = "dockerfile.step_failed", User, "a RUN step ended with an exit code other than 0";
     DockerfileCopyMissing = "dockerfile.copy_missing", User, "COPY or ADD names a file that is not in the context";
     DockerfileBaseImage = "dockerfile.base_image", User, "the base image does not exist or may not be pulled";
+    DockerfileSecretMissing = "dockerfile.secret_missing", User, "a RUN step needs a secret that the job has no variable for";
+    DockerfileFrontend = "dockerfile.frontend", User, "the image that the # syntax= line names cannot be used";
     DockerfileBuild = "dockerfile.build", User, "BuildKit refused the build for another reason that lies in the Dockerfile";
     BuildPullUnreachable = "build.pull_unreachable", Infrastructure, "the registry of a base image cannot be reached";
     EngineUnreachable = "engine.unreachable", Infrastructure, "the Docker Engine cannot be reached";

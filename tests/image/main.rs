@@ -1,0 +1,9 @@
+//! The image stage against a real Docker Engine.
+
+mod builds;
+mod cancelling;
+mod context;
+mod failures;
+mod leaks;
+mod support;
+mod tenants;
