@@ -1,5 +1,7 @@
 //! IMAGE: BuildContext → [`BuiltImage`], by the Docker Engine.
 
+pub mod labels;
+
 use crate::config::BuildConfig;
 use crate::context::BuildContext;
 use crate::protocol::{Failure, Job};
