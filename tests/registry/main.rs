@@ -1,1 +1,8 @@
-//! tests
+//! The registry stage and housekeeping against a real Engine, a real registry with a password, and ECR's API by moto.
+//! `make test` starts them and says where they are.
+
+mod ecr;
+mod faults;
+mod housekeeping;
+mod push;
+mod rig;
