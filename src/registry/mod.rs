@@ -48,7 +48,7 @@ pub struct PushedImage {
 }
 
 enum Backend {
-    Ecr(Ecr),
+    Ecr(Box<Ecr>),
     Generic(Generic),
 }
 
@@ -71,7 +71,7 @@ impl RegistryStage {
         };
         let http = RegistryHttp::new(name::is_loopback(host));
         let backend = match config {
-            RegistryConfig::Ecr(config) => Backend::Ecr(Ecr::new(config)),
+            RegistryConfig::Ecr(config) => Backend::Ecr(Box::new(Ecr::new(config))),
             RegistryConfig::Generic(config) => Backend::Generic(Generic::new(config)),
         };
         Self { backend, engine, http, stall_timeout: STALL_TIMEOUT, held: Mutex::default() }

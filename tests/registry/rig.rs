@@ -202,13 +202,13 @@ impl ServedContext {
     pub async fn build_with_buildkit(&self, size: usize) {
         let remote = format!("http://{}/dockerfile/{}/{size}", self.address, unique("f"));
         let engine = engine().await.with_request_modifier(|mut request| {
-            let with_version = format!("{}&version=2", request.uri());
-            *request.uri_mut() = with_version.parse().unwrap();
+            let by_buildkit = request.uri().to_string().replace("version=1", "version=2");
+            *request.uri_mut() = by_buildkit.parse().unwrap();
             request
         });
         let tag = unique("cache-test-");
         let options = bollard::query_parameters::BuildImageOptionsBuilder::default().remote(&remote).t(&tag).build();
-        let mut lines = std::pin::pin!(engine.build_image(options, None, None));
+        let mut lines = std::pin::pin!(engine.build_image(options, None, Some(bollard::body_full(bytes::Bytes::new()))));
         while let Some(line) = lines.next().await {
             line.unwrap();
         }
@@ -217,7 +217,7 @@ impl ServedContext {
     }
 }
 
-/// Bytes of BuildKit's cache, by `GET /system/df`, whose answer on old engines bollard's types do not have.
+/// Bytes of BuildKit's cache that no image shares, by `GET /system/df`, whose answer on old engines bollard's types do not have.
 pub async fn build_cache_size() -> u64 {
     let engine = engine().await.with_request_modifier(|mut request| {
         let mut parts = request.uri().clone().into_parts();
@@ -232,5 +232,5 @@ pub async fn build_cache_size() -> u64 {
     }
     let answer: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let records = answer["BuildCache"].as_array().cloned().unwrap_or_default();
-    records.iter().map(|record| record["Size"].as_u64().unwrap()).sum()
+    records.iter().filter(|record| record["Shared"] == false).map(|record| record["Size"].as_u64().unwrap()).sum()
 }
