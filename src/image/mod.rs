@@ -9,6 +9,7 @@ mod engine;
 mod exposure;
 mod failure;
 mod filesync;
+pub mod labels;
 mod messages;
 mod output;
 mod progress;
@@ -23,7 +24,6 @@ mod tenant;
 pub use dockerfile::DockerfileStage;
 pub use engine::connect_engine;
 pub use exposure::exposure_warnings;
-pub use request::{LABEL_ATTEMPT, LABEL_DEPLOYMENT, LABEL_SERVICE, LABEL_WORKER};
 
 /// An image in the Engine, without a tag: the Engine's own cache keeps its layers warm.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,23 +9,20 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::form_urlencoded::Serializer;
 
+use super::labels;
 use super::tenant::TenantNames;
 use crate::config::{BuildConfig, BuildNetwork};
 use crate::protocol::{DeploymentId, Job};
 use crate::source::CommitInfo;
 
-pub const LABEL_SERVICE: &str = "dev.slipway.service";
-pub const LABEL_DEPLOYMENT: &str = "dev.slipway.deployment";
-pub const LABEL_ATTEMPT: &str = "dev.slipway.attempt";
-pub const LABEL_WORKER: &str = "dev.slipway.worker";
 
 /// Our own labels: no two builds share an image id because of them, and what a crash leaves behind is found by them.
 pub fn own_labels(job: &Job, attempt: u32, worker: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
-        (LABEL_SERVICE, job.service.to_string()),
-        (LABEL_DEPLOYMENT, job.deployment.to_string()),
-        (LABEL_ATTEMPT, attempt.to_string()),
-        (LABEL_WORKER, worker.to_owned()),
+        (labels::SERVICE, job.service.to_string()),
+        (labels::DEPLOYMENT, job.deployment.to_string()),
+        (labels::ATTEMPT, attempt.to_string()),
+        (labels::WORKER, worker.to_owned()),
     ])
 }
 
@@ -44,7 +41,9 @@ pub fn source_labels(job: &Job, commit: &CommitInfo) -> BTreeMap<&'static str, S
 
 /// Filters that find the images of one attempt in the Engine's list.
 pub fn attempt_filter(deployment: &DeploymentId, attempt: u32, worker: &str) -> Vec<String> {
-    vec![format!("{LABEL_DEPLOYMENT}={deployment}"), format!("{LABEL_ATTEMPT}={attempt}"), format!("{LABEL_WORKER}={worker}")]
+    [(labels::DEPLOYMENT, deployment.as_str()), (labels::ATTEMPT, &attempt.to_string()), (labels::WORKER, worker)]
+        .map(|(label, value)| format!("{label}={value}"))
+        .to_vec()
 }
 
 /// What differs from build to build.
