@@ -251,7 +251,7 @@ mod tests {
         for n in 0..DEPLOYMENTS - 1 {
             board.record(&id(&format!("d{n}")), status(Status::Building));
         }
-        let known = |name: &str| !board.lock().deployments.get(&id(name)).map_or(true, |d| d.past.is_empty());
+        let known = |name: &str| board.lock().deployments.get(&id(name)).is_some_and(|d| !d.past.is_empty());
         assert_eq!(board.lock().deployments.len(), DEPLOYMENTS);
         assert!(known("running") && !known("ended"));
     }
