@@ -114,3 +114,68 @@ fn end_of(event: &Event) -> Option<Exit> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::report::listen::{ListenConfig, bind, serve};
+
+    /// A listening `slipway listen`; its address and what ends it.
+    async fn listening(tasks: &mut JoinSet<()>) -> (DashboardAddress, CancellationToken) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let config =
+            ListenConfig { address, base_path: "/api".into(), key: Some("k3y".into()), screen: Screen { colours: false } };
+        let end = stop.clone();
+        tasks.spawn(async move { drop(serve(listener, config, io::sink(), end).await) });
+        (DashboardAddress { url: format!("http://{address}/api").parse().unwrap(), key: Some("k3y".into()) }, stop)
+    }
+
+    async fn report(to: &DashboardAddress, id: &DeploymentId, status: &str) {
+        let url = format!("{}/webhooks/deployments/{id}/status", to.url);
+        let post = reqwest::Client::new().post(url).header("x-api-key", "k3y").body(format!("{{\"status\":\"{status}\"}}"));
+        assert_eq!(post.send().await.unwrap().status(), 200);
+    }
+
+    #[tokio::test]
+    async fn the_exit_code_tells_how_the_deployment_ended() {
+        let mut tasks = JoinSet::new();
+        let (address, stop) = listening(&mut tasks).await;
+        for (end, exit) in [("BUILDED", Exit::Ok), ("FAILED", Exit::BuildFailed), ("CANCELLED", Exit::BuildFailed)] {
+            let id = DeploymentId::parse(&format!("dpl_{end}")).unwrap();
+            let following = connect(&address, &id).await.unwrap();
+            report(&address, &id, "BUILDING").await;
+            report(&address, &id, end).await;
+            assert_eq!(following.print().await, exit, "{end}");
+        }
+        stop.cancel();
+        tasks.join_all().await;
+    }
+
+    #[tokio::test]
+    async fn a_dashboard_that_goes_away_is_no_failed_build() {
+        let mut tasks = JoinSet::new();
+        let (address, stop) = listening(&mut tasks).await;
+        let following = connect(&address, &DeploymentId::parse("dpl_1").unwrap()).await.unwrap();
+        stop.cancel();
+        assert_eq!(following.print().await, Exit::Temporary);
+        tasks.join_all().await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_and_a_server_without_the_route_are_told_apart() {
+        let mut tasks = JoinSet::new();
+        let (address, stop) = listening(&mut tasks).await;
+        let id = DeploymentId::parse("dpl_1").unwrap();
+        let wrong = DashboardAddress { key: Some("other".into()), ..address.clone() };
+        assert!(matches!(connect(&wrong, &id).await, Err(FollowError::Denied { .. })));
+        let elsewhere = DashboardAddress { url: address.url.join("/v2").unwrap(), ..address };
+        assert!(matches!(connect(&elsewhere, &id).await, Err(FollowError::NoSuchRoute { status: 404, .. })));
+        stop.cancel();
+        tasks.join_all().await;
+    }
+}

@@ -15,6 +15,9 @@ use super::surroundings::Surroundings;
 /// The defaults, with their explanation.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
+/// The origin of a value of [`DEFAULT_TOML`].
+pub(super) const DEFAULT_ORIGIN: &str = "default";
+
 /// A secret's file may be so long; more is a wrong file.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
@@ -49,7 +52,7 @@ impl Layers {
             .into_iter()
             .filter_map(|(name, value)| {
                 let key = KEYS.iter().find(|k| k.name == name)?;
-                let origin = value.origin().unwrap_or("default").to_owned();
+                let origin = value.origin().unwrap_or(DEFAULT_ORIGIN).to_owned();
                 Some((key.name, Raw { value: text_of(value.kind), origin }))
             })
             .collect();

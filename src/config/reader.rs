@@ -11,7 +11,7 @@ use url::Url;
 
 use super::errors::ConfigError;
 use super::keys::{KEYS, Key};
-use super::layers::{Raw, label};
+use super::layers::{DEFAULT_ORIGIN, Raw, label};
 use super::units;
 
 /// Hands out values by environment variable name. `None` means: an error was noted.
@@ -35,7 +35,8 @@ impl<'s> Reader<'s> {
     /// Notes an error about `env`'s value. `problem` continues a sentence that begins with the value.
     pub(super) fn reject(&mut self, env: &str, problem: &str) {
         let (key, raw) = self.raw(env);
-        let origin = raw.map(|r| r.origin.clone());
+        // Nothing was given, so there is no source to name.
+        let origin = raw.filter(|r| !r.value.is_empty() || r.origin != DEFAULT_ORIGIN).map(|r| r.origin.clone());
         let problem = match raw {
             // A URL with a password in it is rejected too, and not repeated here.
             Some(r) if !key.secret && !r.value.is_empty() && !r.value.contains('@') => format!("{:?} {problem}", r.value),

@@ -171,7 +171,7 @@ fn all_errors_are_listed_at_once_each_with_its_source() {
         "\"0\" must not be zero",
         "MAX_FILE_BYTES (git.max_file_bytes), from environment: \"50 giga\" has an unknown unit",
         "LOG_LEVEL (log.level), from environment: \"inof\" is none of trace",
-        "API_KEY (dashboard.key), from default: is not set",
+        "API_KEY (dashboard.key): is not set",
         "AWS_REGION, REGISTRY_HOST: neither is set",
     ] {
         assert!(errors.contains(part), "{part:?} is missing in:\n{errors}");
