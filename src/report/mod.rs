@@ -1,5 +1,8 @@
 //! REPORT OUT: one ordered journal per deployment on disk, sent to the dashboard in order.
 
+pub mod listen;
+pub mod terminal;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
