@@ -88,8 +88,9 @@ class Engine:
         }
         argv = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "sh", "-c", _INIT, "engine", str(directory)]
         argv += [f"--{flag}={value}" for flag, value in flags.items()]
-        # Without these BuildKit cuts a step's output at 200 KiB a second and 2 MiB.
-        limits = {"BUILDKIT_STEP_LOG_MAX_SIZE": "-1", "BUILDKIT_STEP_LOG_MAX_SPEED": "-1"}
+        # Without these BuildKit cuts a step's output at 200 KiB a second and 2 MiB. Not -1: the 20.10 Engine takes that for
+        # "nothing at all" and prints "[output clipped, log limit -1B reached]" in place of the first line.
+        limits = {"BUILDKIT_STEP_LOG_MAX_SIZE": "2147483647", "BUILDKIT_STEP_LOG_MAX_SPEED": "2147483647"}
         path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
         argv = ["env", *(f"{k}={v}" for k, v in {**limits, "PATH": path}.items()), *argv]
         self.part = Part("engine", self.run_dir, argv, root=True, grace=10.0)
