@@ -1,0 +1,28 @@
+# Everything a developer types. `make` alone says what there is.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench fmt lint
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing (Docker Engine, registry, Redis, moto …); starts no service
+	@scripts/setup
+
+demo: setup ## three jobs from push to image, live, on parts of its own
+	@cargo build --release --locked
+	@scripts/parts run -- scripts/demo
+
+test: setup ## all tests, on real parts of their own
+	@cargo test --locked --no-run
+	@scripts/parts run -- cargo test --locked
+
+bench: setup ## figures, side by side with the shell's way
+	@cargo bench --locked --no-run
+	@scripts/parts run -- cargo bench --locked
+
+fmt: ## format the code
+	cargo fmt
+
+lint: ## formatting and clippy, as CI does
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
