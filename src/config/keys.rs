@@ -26,6 +26,7 @@ pub const KEYS: &[Key] = &[
     open("worker.build_timeout", "BUILD_TIMEOUT"),
     open("worker.build_silence_timeout", "BUILD_SILENCE_TIMEOUT"),
     open("worker.retry_limit", "RETRY_LIMIT"),
+    open("worker.retry_window", "RETRY_WINDOW"),
     open("worker.min_free_disk", "MIN_FREE_DISK"),
     open("redis.host", "REDIS_HOST"),
     open("redis.port", "REDIS_PORT"),

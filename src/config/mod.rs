@@ -50,4 +50,10 @@ impl Config {
     pub fn load(from: &Surroundings) -> Result<Loaded, ConfigErrors> {
         Settings::read(from).into_config()
     }
+
+    /// Every secret of the configuration, for a job's redactor.
+    pub fn secrets(&self) -> Vec<secrecy::SecretString> {
+        let pulls = self.build.pull_registries.iter().map(|p| p.password.clone());
+        self.queue.password.iter().cloned().chain([self.dashboard.key.clone()]).chain(pulls).collect()
+    }
 }

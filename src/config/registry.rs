@@ -10,6 +10,20 @@ pub enum RegistryConfig {
     Generic(GenericRegistryConfig),
 }
 
+impl RegistryConfig {
+    /// Names that stand in every report and log: an environment value that is part of one is no secret.
+    pub fn public_names(&self) -> Vec<String> {
+        match self {
+            RegistryConfig::Ecr(ecr) => [Some(&ecr.repository_prefix), Some(&ecr.region), ecr.registry_host.as_ref()]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+            RegistryConfig::Generic(generic) => vec![generic.host.clone(), generic.repository_prefix.clone()],
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct EcrConfig {
     /// `AWS_REGION`.

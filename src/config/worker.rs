@@ -19,6 +19,8 @@ pub struct WorkerConfig {
     pub build_silence_timeout: Duration,
     /// `RETRY_LIMIT`: tries per stage after an infrastructure failure, the first included. Default 4.
     pub retry_limit: u32,
+    /// `RETRY_WINDOW`, seconds, default 900: how long a stage keeps trying while its peer cannot be reached at all.
+    pub retry_window: Duration,
     /// `MIN_FREE_DISK` bytes below which no job is claimed. Default 1 GiB.
     pub min_free_disk: u64,
 }
@@ -34,6 +36,7 @@ impl WorkerConfig {
         let build_timeout = r.duration("BUILD_TIMEOUT");
         let build_silence_timeout = r.duration("BUILD_SILENCE_TIMEOUT");
         let retry_limit = r.number("RETRY_LIMIT", 1..=20);
+        let retry_window = r.duration_or_zero("RETRY_WINDOW");
         let min_free_disk = r.size("MIN_FREE_DISK", 0, "");
         Some(Self {
             work_dir: work_dir?,
@@ -42,6 +45,7 @@ impl WorkerConfig {
             build_timeout: build_timeout?,
             build_silence_timeout: build_silence_timeout?,
             retry_limit: retry_limit?,
+            retry_window: retry_window?,
             min_free_disk: min_free_disk?,
         })
     }

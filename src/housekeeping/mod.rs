@@ -2,5 +2,10 @@
 
 pub mod build_cache;
 pub mod disk;
+mod housekeeper;
 mod leftover;
+mod live;
 pub mod sweep;
+
+pub use housekeeper::Housekeeper;
+pub use live::{Live, LiveGuard};

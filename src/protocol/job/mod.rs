@@ -80,7 +80,7 @@ impl Job {
     /// Memory: at most a few times the element, whatever it holds. A field given twice counts as given last.
     pub fn parse(element: &[u8], max_bytes: usize, github_url: &Url) -> Result<Job, JobRejected> {
         if element.len() > max_bytes {
-            return Err(too_large(element, max_bytes));
+            return Err(JobRejected::too_large(element, element.len() as u64, max_bytes));
         }
         let (raw, syntax) = raw::read(element);
         if let Err(problem) = syntax {
@@ -95,12 +95,15 @@ impl Job {
     }
 }
 
-fn too_large(element: &[u8], max_bytes: usize) -> JobRejected {
-    let (raw, _) = raw::read(&element[..element.len().min(SALVAGE_BYTES)]);
-    let failure = Failure::new(
-        Code::JobTooLarge,
-        format!("The queue element has {} bytes; at most {max_bytes} are taken.", element.len()),
-        "Make the environment variables smaller, or raise MAX_JOB_BYTES.",
-    );
-    JobRejected { deployment: raw.deployment_id(), failure }
+impl JobRejected {
+    /// Of an element of `bytes` bytes; `head` is its beginning, as much as was read.
+    pub fn too_large(head: &[u8], bytes: u64, max_bytes: usize) -> JobRejected {
+        let (raw, _) = raw::read(&head[..head.len().min(SALVAGE_BYTES)]);
+        let failure = Failure::new(
+            Code::JobTooLarge,
+            format!("The queue element has {bytes} bytes; at most {max_bytes} are taken."),
+            "Make the environment variables smaller, or raise MAX_JOB_BYTES.",
+        );
+        JobRejected { deployment: raw.deployment_id(), failure }
+    }
 }
