@@ -15,7 +15,6 @@ use crate::config::{BuildConfig, BuildNetwork};
 use crate::protocol::{DeploymentId, Job};
 use crate::source::CommitInfo;
 
-
 /// Our own labels: no two builds share an image id because of them, and what a crash leaves behind is found by them.
 pub fn own_labels(job: &Job, attempt: u32, worker: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([

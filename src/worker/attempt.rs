@@ -118,14 +118,19 @@ async fn open_report(
 ) -> Option<Arc<JobReport>> {
     let fence = Arc::new(ClaimFence { queue: shared.queue.clone(), claim: claim.clone() });
     loop {
-        match shared.reporter.open(deployment, claim.attempt, redactor.clone(), fence.clone()) {
+        let wait = match shared.reporter.open(deployment, claim.attempt, redactor.clone(), fence.clone()) {
             Ok(report) => return Some(report),
-            Err(error) => tracing::error!(
-                "cannot open the journal in WORK_DIR: {error}. The job waits; free disk space or check the rights."
-            ),
-        }
+            // The same deployment, pushed again, while the last words of its first run are still being put away.
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Duration::from_millis(50),
+            Err(error) => {
+                tracing::error!(
+                    "cannot open the journal in WORK_DIR: {error}. The job waits; free disk space or check the rights."
+                );
+                Duration::from_secs(5)
+            }
+        };
         tokio::select! {
-            () = sleep(Duration::from_secs(5)) => {}
+            () = sleep(wait) => {}
             () = shared.halt.cancelled() => return None,
         }
     }

@@ -64,7 +64,10 @@ async fn a_secret_mount_reads_the_jobs_value_and_leaves_it_in_no_history_or_log(
     assert_eq!(run_in(&image, "cat /size").trim(), "12");
     assert!(!log.text().contains("s3cr3t-value"));
     let history = docker(&["history", "--no-trunc", &image.id]) + &docker(&["inspect", &image.id]);
-    assert!(!history.contains("s3cr3t-value") && !history.contains("slipway-") && !history.contains("CACHE_MOUNT_NS"), "{history}");
+    assert!(
+        !history.contains("s3cr3t-value") && !history.contains("slipway-") && !history.contains("CACHE_MOUNT_NS"),
+        "{history}"
+    );
     host.stage.remove(&image).await;
 }
 
