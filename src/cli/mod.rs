@@ -3,6 +3,8 @@
 mod build;
 mod cancel;
 mod completions;
+#[cfg(test)]
+mod documents_tests;
 mod enqueue;
 mod follow;
 mod listen;
