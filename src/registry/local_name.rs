@@ -91,17 +91,22 @@ pub(super) fn engine_failure(error: &Error) -> Failure {
             "See the Engine's own log (journalctl -u docker).",
         ),
         Error::RequestTimeoutError => engine_silent(),
-        Error::SocketNotFoundError(_) => Failure::new(
-            Code::EngineUnreachable,
-            "The Docker Engine's socket is not there.",
-            "Start the Engine, or correct DOCKER_HOST.",
-        ),
+        Error::HyperLegacyError { err } if err.is_connect() => not_there(&said),
+        Error::SocketNotFoundError(_) => not_there(&said),
         _ => Failure::new(
             Code::EngineLost,
             format!("The connection to the Docker Engine broke: {said}."),
             "See whether the Engine was restarted (journalctl -u docker).",
         ),
     }
+}
+
+fn not_there(said: &str) -> Failure {
+    Failure::new(
+        Code::EngineUnreachable,
+        format!("The Docker Engine cannot be reached: {said}."),
+        "Start the Engine (systemctl start docker), or correct DOCKER_HOST.",
+    )
 }
 
 fn engine_silent() -> Failure {

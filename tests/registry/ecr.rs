@@ -7,7 +7,7 @@ use slipway::protocol::{Code, RegistryType};
 use slipway::registry::RegistryStage;
 use slipway::secrets::ExposeSecret;
 
-use crate::faults::{ApiFault, FaultyApi};
+use crate::faults::{Fault, FaultyHttp};
 use crate::rig::{self, Attempt, digest_in_registry, is_pushed, registry_host};
 
 const PREDECESSORS: &str = r#"{"rules":[{"rulePriority":1,"description":"Keep only the latest image","selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":1},"action":{"type":"expire"}}]}"#;
@@ -111,19 +111,20 @@ async fn a_policy_of_somebody_else_is_left_alone() {
 
 #[tokio::test]
 async fn a_missing_right_to_the_policy_is_a_warning_and_the_image_is_pushed() {
-    let api = FaultyApi::before(moto(), ApiFault::Deny("LifecyclePolicy")).await;
+    let api = FaultyHttp::before(moto().trim_start_matches("http://"), Fault::Deny("LifecyclePolicy")).await;
     let attempt = Attempt::new();
-    let pushed = stage(config(api.url.as_str())).await.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
+    let pushed =
+        stage(config(&format!("http://{}", api.address))).await.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
     assert!(is_pushed(&pushed).await);
     assert!(attempt.log().contains("Warning AWS denies ecr:GetLifecyclePolicy"), "{}", attempt.log());
 }
 
 #[tokio::test]
 async fn a_missing_right_to_make_the_repository_names_the_action() {
-    let api = FaultyApi::before(moto(), ApiFault::Deny("CreateRepository")).await;
+    let api = FaultyHttp::before(moto().trim_start_matches("http://"), Fault::Deny("CreateRepository")).await;
     let attempt = Attempt::new();
     let image = attempt.image(1000).await;
-    let failure = stage(config(api.url.as_str())).await.push(&image, &attempt.ctx).await.unwrap_err();
+    let failure = stage(config(&format!("http://{}", api.address))).await.push(&image, &attempt.ctx).await.unwrap_err();
     assert_eq!(failure.code, Code::RegistryEcr);
     assert!(failure.way_out.contains("ecr:CreateRepository"), "{failure}");
     let engine = rig::engine().await;
@@ -132,9 +133,10 @@ async fn a_missing_right_to_make_the_repository_names_the_action() {
 
 #[tokio::test]
 async fn a_token_that_was_taken_back_is_renewed_once_and_the_push_goes_on() {
-    let api = FaultyApi::before(moto(), ApiFault::FirstToken("a-token-of-yesterday")).await;
+    let api = FaultyHttp::before(moto().trim_start_matches("http://"), Fault::FirstToken("a-token-of-yesterday")).await;
     let attempt = Attempt::new();
-    let pushed = stage(config(api.url.as_str())).await.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
+    let pushed =
+        stage(config(&format!("http://{}", api.address))).await.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
     assert!(is_pushed(&pushed).await);
     assert_eq!(api.tokens(), 2);
     assert_eq!(attempt.names_left().await, Vec::<String>::new());
@@ -142,8 +144,8 @@ async fn a_token_that_was_taken_back_is_renewed_once_and_the_push_goes_on() {
 
 #[tokio::test]
 async fn a_token_is_asked_for_once_for_many_pushes_though_its_expiry_lies_in_2015() {
-    let api = FaultyApi::before(moto(), ApiFault::Deny("NoSuchOperation")).await;
-    let stage = stage(config(api.url.as_str())).await;
+    let api = FaultyHttp::before(moto().trim_start_matches("http://"), Fault::None).await;
+    let stage = stage(config(&format!("http://{}", api.address))).await;
     for _ in 0..3 {
         let attempt = Attempt::new();
         stage.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();

@@ -1,4 +1,4 @@
-//! Proxies that break what goes through them: one between Engine and registry (TCP), one before ECR's API (HTTP).
+//! Proxies that break what goes through them: one by bytes, one by HTTP requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -62,73 +63,79 @@ async fn pass(client: TcpStream, upstream: String, limit: u64, sent: Arc<AtomicU
     tokio::join!(up, down);
 }
 
-/// What stands before moto.
-#[derive(Clone)]
-pub enum ApiFault {
-    /// Operations whose name contains this are answered with AccessDeniedException.
+/// What an HTTP proxy does to what goes through it.
+#[derive(Clone, Copy)]
+pub enum Fault {
+    /// ECR: operations whose name contains this are answered with AccessDeniedException.
     Deny(&'static str),
-    /// The first authorization token given out is `AWS:<this>`.
+    /// ECR: the first authorization token given out is `AWS:<this>`.
     FirstToken(&'static str),
+    /// Registry: whoever asks which digest a tag has gets this.
+    NoDigests(StatusCode),
+    None,
 }
 
-/// An HTTP proxy before ECR's API.
-pub struct FaultyApi {
-    pub url: url::Url,
+/// An HTTP proxy before ECR's API or before the registry.
+pub struct FaultyHttp {
+    pub address: SocketAddr,
     tokens: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
 #[derive(Clone)]
-struct Api {
-    upstream: String,
-    fault: ApiFault,
+struct Upstream {
+    host: String,
+    fault: Fault,
     tokens: Arc<AtomicU64>,
     client: reqwest::Client,
 }
 
-impl FaultyApi {
-    pub async fn before(upstream: String, fault: ApiFault) -> Self {
+impl FaultyHttp {
+    /// `host`: host and port.
+    pub async fn before(host: &str, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let address = listener.local_addr().unwrap();
         let tokens = Arc::new(AtomicU64::new(0));
-        let api = Api { upstream, fault, tokens: tokens.clone(), client: reqwest::Client::new() };
-        let router = axum::Router::new().fallback(answer).with_state(api);
+        let upstream = Upstream { host: host.to_owned(), fault, tokens: tokens.clone(), client: reqwest::Client::new() };
+        let router = axum::Router::new().fallback(answer).with_state(upstream);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, tokens, _tasks: tasks }
+        Self { address, tokens, _tasks: tasks }
     }
-    /// How many tokens were asked for.
+    /// How many ECR tokens were asked for.
     pub fn tokens(&self) -> u64 {
         self.tokens.load(Ordering::Relaxed)
     }
 }
 
-async fn answer(State(api): State<Api>, request: Request) -> Response {
-    let operation = request.headers().get("x-amz-target").unwrap().to_str().unwrap().to_owned();
-    let nth = if operation.ends_with("GetAuthorizationToken") { api.tokens.fetch_add(1, Ordering::Relaxed) } else { u64::MAX };
-    match api.fault {
-        ApiFault::Deny(part) if operation.contains(part) => {
+async fn answer(State(upstream): State<Upstream>, request: Request) -> Response {
+    let operation = request.headers().get("x-amz-target").map_or("", |value| value.to_str().unwrap()).to_owned();
+    let nth =
+        if operation.ends_with("GetAuthorizationToken") { upstream.tokens.fetch_add(1, Ordering::Relaxed) } else { u64::MAX };
+    let asks_for_digest = request.method() == Method::HEAD && request.uri().path().contains("/manifests/");
+    match upstream.fault {
+        Fault::Deny(part) if operation.contains(part) => {
             let body = r#"{"__type":"AccessDeniedException","Message":"User: arn:aws:iam::1:user/x is not authorized"}"#;
-            (http::StatusCode::BAD_REQUEST, body).into_response()
+            (StatusCode::BAD_REQUEST, body).into_response()
         }
-        ApiFault::FirstToken(password) if nth == 0 => {
+        Fault::FirstToken(password) if nth == 0 => {
             let token = crate::rig::base64(&format!("AWS:{password}"));
             format!(r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":4102444800}}]}}"#).into_response()
         }
-        _ => forward(api, request).await,
+        Fault::NoDigests(status) if asks_for_digest => status.into_response(),
+        _ => forward(upstream, request).await,
     }
 }
 
-async fn forward(api: Api, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    parts.headers.remove("host");
-    let body = to_bytes(body, 1 << 20).await.unwrap();
-    let answer = api.client.post(&api.upstream).headers(parts.headers).body(body).send().await.unwrap();
+/// The `Host` header goes through: a registry makes the addresses of its uploads of it.
+async fn forward(upstream: Upstream, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, 64 << 20).await.unwrap();
+    let url = format!("http://{}{}", upstream.host, parts.uri);
+    let answer = upstream.client.request(parts.method, url).headers(parts.headers).body(body).send().await.unwrap();
     let mut response = Response::builder().status(answer.status());
-    for name in ["content-type", "x-amzn-errortype"] {
-        if let Some(value) = answer.headers().get(name) {
-            response = response.header(name, value);
-        }
+    for (name, value) in answer.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
+        response = response.header(name, value);
     }
     response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
+use slipway::config::RegistryConfig;
 use slipway::protocol::{Code, RegistryType};
 use tokio::net::TcpListener;
 
-use crate::faults::StallingProxy;
+use crate::faults::{Fault, FaultyHttp, StallingProxy};
 use crate::rig::{self, Attempt, all_names, digest_in_registry, generic, is_in_engine, is_pushed, registry_host, stage, unique};
 
 const MEGABYTE: usize = 1_000_000;
@@ -148,6 +150,43 @@ async fn a_cancel_in_the_middle_of_a_push_ends_it_at_once_and_leaves_no_name() {
 }
 
 #[tokio::test]
+async fn a_cancel_at_any_moment_of_a_push_leaves_no_name() {
+    let stage = stage(generic(&registry_host())).await;
+    for milliseconds in (0..60).step_by(3) {
+        let attempt = Attempt::new();
+        let image = attempt.image(1000).await;
+        let cancel = async {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            attempt.ctx.cancel.cancel();
+        };
+        let (pushed, ()) = tokio::join!(stage.push(&image, &attempt.ctx), cancel);
+        assert!(pushed.is_ok() || pushed.is_err_and(|failure| failure.code == Code::BuildCancelled));
+        assert_eq!(attempt.names_left().await, Vec::<String>::new(), "cancelled after {milliseconds} ms");
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_the_registry_does_not_have_after_the_push_is_a_failure() {
+    let proxy = FaultyHttp::before(&registry_host(), Fault::NoDigests(StatusCode::NOT_FOUND)).await;
+    let attempt = Attempt::new();
+    let image = attempt.image(1000).await;
+    let stage = stage(generic(&proxy.address.to_string())).await;
+    let failure = stage.push(&image, &attempt.ctx).await.unwrap_err();
+    assert_eq!(failure.code, Code::RegistryDigest, "{failure}");
+    assert_eq!(attempt.names_left().await, Vec::<String>::new());
+    stage.release(&image).await;
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_let_us_look_is_a_warning_and_the_engines_digest_counts() {
+    let proxy = FaultyHttp::before(&registry_host(), Fault::NoDigests(StatusCode::FORBIDDEN)).await;
+    let attempt = Attempt::new();
+    let pushed = stage(generic(&proxy.address.to_string())).await.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
+    assert!(is_pushed(&pushed).await);
+    assert!(attempt.log().contains("Warning The registry could not be asked"), "{}", attempt.log());
+}
+
+#[tokio::test]
 async fn a_job_that_was_cancelled_before_its_push_pushes_nothing() {
     let attempt = Attempt::new();
     let image = attempt.image(1000).await;
@@ -158,6 +197,19 @@ async fn a_job_that_was_cancelled_before_its_push_pushes_nothing() {
     assert_eq!(digest_in_registry(&format!("octo/{}", attempt.ctx.service), &attempt.tag()).await, None);
     let engine = rig::engine().await;
     engine.remove_image(&image.id, None::<bollard::query_parameters::RemoveImageOptions>, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_engine_that_went_away_is_said_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("docker.sock");
+    drop(tokio::net::UnixListener::bind(&socket).unwrap());
+    let engine = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 120, bollard::API_DEFAULT_VERSION).unwrap();
+    let stage = slipway::registry::RegistryStage::new(RegistryConfig::Generic(generic(&registry_host())), engine);
+    let image = slipway::image::BuiltImage { id: format!("sha256:{}", "5".repeat(64)) };
+    let failure = stage.push(&image, &Attempt::new().ctx).await.unwrap_err();
+    assert_eq!(failure.code, Code::EngineUnreachable, "{failure}");
+    assert!(failure.way_out.contains("DOCKER_HOST"), "{failure}");
 }
 
 #[tokio::test]
