@@ -1,4 +1,5 @@
 //! The git stage beside `git clone --depth 1`, on the same server, the same repository: 20,000 files, 300 MB. Prints medians.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and shares its server and fixtures with the tests")]
 
 #[path = "../tests/source/job.rs"]
 #[allow(dead_code)]

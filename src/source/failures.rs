@@ -138,6 +138,20 @@ pub(super) fn fetch_too_large(site: &Site, limit: u64) -> Failure {
     )
 }
 
+/// All that comes before a pack is kept in memory.
+pub(super) fn too_much_before_the_pack(site: &Site, limit: u64) -> Failure {
+    Failure::new(
+        Code::SourceTooLarge,
+        format!(
+            "{} sent more than {} MiB of refs and other words before any content of {}.",
+            site.host,
+            limit >> 20,
+            site.repository
+        ),
+        "Delete branches and tags that are no longer needed.",
+    )
+}
+
 /// The server's answer is no git, or not git as we know it. `what` is our own word for it.
 pub(super) fn not_understood(site: &Site, what: &str) -> Failure {
     Failure::new(
@@ -198,11 +212,14 @@ impl From<git2::Error> for Trouble {
         if message.contains("No space left on device") || message.contains("Disk quota exceeded") {
             return Trouble::Failed(disk_full());
         }
-        if error.class() == git2::ErrorClass::NoMemory || message.contains("overly large object") {
+        if error.class() == git2::ErrorClass::NoMemory
+            || message.contains("overly large object")
+            || message.contains("too many objects")
+        {
             return Trouble::Failed(Failure::new(
                 Code::SourceTooLarge,
-                "An object of the repository needs more memory than one may have.",
-                "A single file of hundreds of megabytes is stored in the repository: take it out, also of its history.",
+                format!("The repository's pack needs more memory than a job may have ({}).", printable(message, 100)),
+                "A file of hundreds of megabytes, or a million objects, is stored in it: take them out, also of its history.",
             ));
         }
         if error.class() == git2::ErrorClass::Net {

@@ -24,6 +24,8 @@ use crate::protocol::{Failure, GitCredentials};
 
 /// Some hosts look for `git/` before they speak git.
 const USER_AGENT: &str = concat!("git/2.47.0 slipway/", env!("CARGO_PKG_VERSION"));
+/// The refs that a server advertises (about half a million), and what it says before a pack begins. libgit2 keeps them in memory.
+const MAX_BEFORE_PACK: u64 = 32 << 20;
 const MAX_REDIRECTS: usize = 5;
 
 /// The client that all fetches share. It follows no redirect by itself and keeps a connection only for a job that follows at once.
@@ -74,8 +76,10 @@ pub(super) enum Request {
 pub(super) struct Reply {
     response: reqwest::Response,
     rate: RateWatch,
-    /// The pack was asked for, and none of it has come yet.
-    awaits_pack: bool,
+    /// Whether the answer leads to a pack.
+    brings_pack: bool,
+    /// Bytes before the pack.
+    before_pack: u64,
 }
 
 impl Session {
@@ -109,11 +113,11 @@ impl Session {
     /// Blocking. Sends the request and waits for the response's head.
     pub(super) fn ask(&self, request: Request) -> Result<Reply, Failure> {
         self.block_on(async {
-            let (response, awaits_pack) = match request {
+            let (response, brings_pack) = match request {
                 Request::Advertisement => (self.advertisement().await?, false),
                 Request::UploadPack(body) => (self.upload_pack(body).await?, true),
             };
-            Ok(Reply { response, rate: RateWatch::new(self.min_rate), awaits_pack })
+            Ok(Reply { response, rate: RateWatch::new(self.min_rate), brings_pack, before_pack: 0 })
         })
     }
 
@@ -129,7 +133,14 @@ impl Session {
             Ok(piece.map(|piece| (piece, asked.elapsed())))
         })?;
         let Some((piece, waited)) = piece else { return Ok(None) };
-        let preparing = reply.awaits_pack && !self.progress.pack_has_begun();
+        let in_pack = reply.brings_pack && self.progress.pack_has_begun();
+        if !in_pack {
+            reply.before_pack += piece.len() as u64;
+            if reply.before_pack > MAX_BEFORE_PACK {
+                return Err(failures::too_much_before_the_pack(&self.site, MAX_BEFORE_PACK));
+            }
+        }
+        let preparing = reply.brings_pack && !in_pack;
         if reply.rate.arrived(piece.len() as u64, waited, preparing) == Pace::TooSlow {
             return Err(failures::too_slow(&self.site, self.min_rate));
         }

@@ -3,6 +3,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use git2::{ConfigLevel, Error};
 
@@ -11,15 +12,18 @@ use super::transport;
 /// libgit2 maps whole packs unless told otherwise (measured: 163 MB resident after reading one of 161 MB; 11 MB with these).
 const MAPPED_LIMIT: usize = 8 << 20;
 const MAPPED_WINDOW: usize = 1 << 20;
-/// Names in one pack's header: beyond it the header alone makes libgit2 ask for gigabytes.
-const MAX_PACK_OBJECTS: usize = 50_000_000;
-/// The largest block that libgit2 may allocate. A pack can claim any size for an object, and one that others are deltas of is inflated
-/// whole while the pack is indexed; a few kilobytes would otherwise cost gigabytes. Blobs that are nobody's base are
-/// streamed, whatever their size.
-pub(super) const MAX_ALLOCATION: usize = 512 << 20;
+/// Objects in one pack. libgit2 keeps about a hundred bytes of each while it indexes; a pack of a single commit has one per file and directory.
+const MAX_PACK_OBJECTS: usize = 1_000_000;
+/// The largest block that libgit2 may allocate, at least. A pack can claim any size for an object, and one that others are deltas of is
+/// inflated whole while the pack is indexed: a few kilobytes would otherwise cost gigabytes. Blobs that are nobody's base are streamed,
+/// whatever their size.
+const LEAST_BOUND: usize = 128 << 20;
+static BOUND: AtomicUsize = AtomicUsize::new(LEAST_BOUND);
 
-/// Sets libgit2 up, once per process; later calls return the first result.
-pub(super) fn prepare() -> Result<(), Error> {
+/// Sets libgit2 up, once per process; later calls return the first result. `max_file_bytes`: what is built is inflated whole too; the bound
+/// on one allocation is twice that, the highest that any caller named.
+pub(super) fn prepare(max_file_bytes: u64) -> Result<(), Error> {
+    BOUND.fetch_max(usize::try_from(max_file_bytes.saturating_mul(2)).unwrap_or(usize::MAX), Ordering::Relaxed);
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     DONE.get_or_init(|| set_up().map_err(|e| e.message().to_owned())).clone().map_err(|message| Error::from_str(&message))
 }
@@ -32,7 +36,6 @@ fn set_up() -> Result<(), Error> {
     unsafe {
         bound_allocations()?;
         option(libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECTS as c_int, MAX_PACK_OBJECTS)?;
-        option(libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECT_SIZE as c_int, MAX_ALLOCATION)?;
         git2::opts::set_mwindow_size(MAPPED_WINDOW)?;
         git2::opts::set_mwindow_mapped_limit(MAPPED_LIMIT)?;
         // The configuration of the host's users (url.insteadOf, proxies) must not change what a job fetches.
@@ -65,14 +68,14 @@ static STANDARD: OnceLock<Allocator> = OnceLock::new();
 
 extern "C" fn bounded_malloc(size: usize, file: *const c_char, line: c_int) -> *mut c_void {
     match STANDARD.get() {
-        Some(standard) if size <= MAX_ALLOCATION => (standard.malloc)(size, file, line),
+        Some(standard) if size <= BOUND.load(Ordering::Relaxed) => (standard.malloc)(size, file, line),
         _ => std::ptr::null_mut(),
     }
 }
 
 extern "C" fn bounded_realloc(block: *mut c_void, size: usize, file: *const c_char, line: c_int) -> *mut c_void {
     match STANDARD.get() {
-        Some(standard) if size <= MAX_ALLOCATION => (standard.realloc)(block, size, file, line),
+        Some(standard) if size <= BOUND.load(Ordering::Relaxed) => (standard.realloc)(block, size, file, line),
         _ => std::ptr::null_mut(),
     }
 }

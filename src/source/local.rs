@@ -5,11 +5,11 @@ use std::path::Path;
 use git2::{ErrorClass, ErrorCode, Repository, StatusOptions};
 use tokio_util::sync::CancellationToken;
 
+use super::SourceTree;
 use super::failures::{Trouble, printable};
 use super::fetch::describe;
 use super::objects::{Objects, Store};
 use super::walk::{Limits, walk};
-use super::{SourceTree, libgit2};
 use crate::protocol::{Code, Failure};
 
 /// What is found at a path.
@@ -25,7 +25,6 @@ pub(super) const SHOWN_CHANGES: usize = 1000;
 /// Blocking. `commit`: anything that names one (`HEAD` when absent).
 pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &CancellationToken) -> Result<Local, Failure> {
     let shown = printable(&path.display().to_string(), 200);
-    libgit2::prepare().map_err(|e| internal(&e))?;
     let repository = Repository::open(path).map_err(|e| no_repository(&shown, &e))?;
     let name = commit.unwrap_or("HEAD");
     let found = repository.revparse_single(name).and_then(|object| object.peel_to_commit()).map_err(|e| {

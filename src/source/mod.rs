@@ -57,7 +57,7 @@ pub struct GitSourceStage {
 impl GitSourceStage {
     /// `cache` is created when missing. Registers the transport with libgit2 once per process.
     pub fn new(config: GitConfig, cache: PathBuf) -> Result<Self, Failure> {
-        libgit2::prepare().map_err(|e| internal(format!("libgit2 cannot be set up: {}", e.message())))?;
+        libgit2::prepare(config.max_file_bytes).map_err(|e| internal(format!("libgit2 cannot be set up: {}", e.message())))?;
         let mirrors = Mirrors::new(cache).map_err(|e| failures::cache_io("its folder cannot be made", &e))?;
         let client = http::client().map_err(|e| internal(format!("the HTTP client cannot be set up: {e}")))?;
         Ok(Self { config, mirrors: Arc::new(mirrors), client })

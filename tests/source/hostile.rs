@@ -88,7 +88,7 @@ async fn modes_and_objects_that_do_not_belong_together_are_refused() {
 #[tokio::test]
 async fn a_tree_that_is_cut_off_is_refused() {
     let w = World::new();
-    let torn = w.repo.object("tree", b"100644 a\0123");
+    let torn = w.repo.object("tree", b"100644 a\x00123");
     let failure = w.refused(&torn).await;
     assert!(matches!(failure.code, Code::SourceBadPath | Code::GitProtocol | Code::GitUnreachable), "{failure}");
 }
@@ -179,4 +179,34 @@ async fn a_message_with_terminal_escapes_becomes_one_clean_line() {
     let info = w.tip().await.unwrap().commit.clone();
     assert_eq!(info.time, 1_700_000_000);
     assert!(info.summary.chars().count() <= 200 && !info.summary.contains(char::is_control), "{:?}", info.summary);
+}
+
+#[tokio::test]
+async fn a_pack_that_unfolds_to_more_than_memory_ends_with_a_clear_word() {
+    let w = World::new();
+    w.repo.set("core.bigFileThreshold", "1g");
+    let mut zeros = vec![0u8; 140 << 20];
+    let first = w.repo.object("blob", &zeros);
+    zeros.push(1);
+    let second = w.repo.object("blob", &zeros);
+    drop(zeros);
+    w.repo.main_is(&w.repo.tree(&[("100644", b"a", &first), ("100644", b"b", &second)]));
+    crate::repo::git(&w.repo.bare, &["repack", "-adfq", "--window=2"]);
+    let failure = w.tip().await.unwrap_err();
+    assert_eq!(failure.code, Code::SourceTooLarge);
+    assert!(failure.cause.contains("memory"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_server_with_a_million_refs_is_cut_off() {
+    let w = World::new();
+    let commit = w.repo.main_is(&w.repo.tree(&[]));
+    let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted \n");
+    for n in 0..600_000 {
+        packed.push_str(&format!("{commit} refs/heads/b{n:07}\n"));
+    }
+    std::fs::write(w.repo.bare.join("packed-refs"), packed).unwrap();
+    let failure = w.tip().await.unwrap_err();
+    assert_eq!(failure.code, Code::SourceTooLarge);
+    assert!(failure.cause.contains("refs"), "{failure}");
 }

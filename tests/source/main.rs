@@ -1,4 +1,5 @@
 //! The git stage against git's own smart HTTP server.
+#![allow(clippy::unwrap_used, reason = "fixtures outside of test functions")]
 
 mod access;
 mod broken_servers;
