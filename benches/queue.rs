@@ -5,9 +5,9 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use slipway::config::QueueConfig;
 use slipway::protocol::{Code, Failure, ImageRef, Outcome, RegistryType};
@@ -76,17 +76,14 @@ async fn run(jobs: usize, concurrency: usize) {
 async fn measure(queue: &Queue, connection: &mut MultiplexedConnection, jobs: usize, concurrency: usize, what: &str) -> f64 {
     push(connection, jobs).await;
     let started = Instant::now();
-    let (mut begun, mut ended) = (0, 0);
-    let mut running = FuturesUnordered::new();
-    while ended < jobs {
-        tokio::select! {
-            claim = queue.claim(), if begun < jobs && running.len() < concurrency => {
-                begun += 1;
-                running.push(finish(queue, claim));
-            }
-            Some(()) = running.next() => ended += 1,
+    let left = AtomicUsize::new(jobs);
+    let one = || async {
+        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+            let claim = queue.claim().await;
+            finish(queue, claim).await;
         }
-    }
+    };
+    futures_util::future::join_all((0..concurrency).map(|_| one())).await;
     let took = started.elapsed();
     println!("{what}: {jobs} in {took:.2?}");
     jobs as f64 / took.as_secs_f64()

@@ -7,14 +7,13 @@ use tracing::{error, info, warn};
 
 use super::attempt::{Claim, ClaimFate};
 use super::error::QueueError;
-use super::script::{Answer, CLAIM, Call, RESUME};
+use super::script::{Answer, CLAIM, Call, PEEK, RESUME, SUPERSEDE};
 use super::shared::Shared;
+use super::window::{READ, Seen, Window};
 use crate::protocol::{Code, DeploymentId, Failure, Outcome, ServiceId};
 
 /// Of an element that is too large so much is read.
 const HEAD_BYTES: u64 = 4096;
-/// How far a newer job of the same service is looked for.
-const LOOK_AHEAD: u64 = 64;
 
 /// Which jobs are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +29,7 @@ pub(super) enum Wanted {
 pub(super) struct Claiming {
     token: u64,
     pending: Option<Wanted>,
+    window: Window,
 }
 
 #[derive(Debug)]
@@ -89,16 +89,57 @@ impl Shared {
             .number(self.max_job_bytes)
             .number(HEAD_BYTES)
             .arg(if wanted == Wanted::Any { "next" } else { "cancelled" })
-            .number(LOOK_AHEAD)
             .arg(&keys.notices);
         let answer = self.link.run(call).await?;
-        let taken = self.read(answer)?;
+        let behind = answer.number(9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
+        let mut taken = self.read(answer)?;
+        if let Taken::Claim(claim) = &mut taken {
+            self.look_ahead(&mut claiming.window, claim, behind).await?;
+        }
         // From here on nothing waits: the caller gets it, or the token is used again.
         claiming.pending = None;
         if let Taken::Claim(claim) = &taken {
             self.live.begin(claim);
         }
         Ok(taken)
+    }
+
+    /// A newer job of the service that waits behind this one: this one is not built.
+    async fn look_ahead(&self, window: &mut Window, claim: &mut Claim, behind: usize) -> Result<(), QueueError> {
+        let (Some(id), Some(service)) = (&claim.deployment, &claim.service) else { return Ok(()) };
+        let mut seen = window.claimed(id.as_str(), service.as_str(), behind);
+        if !matches!(claim.fate, ClaimFate::Build | ClaimFate::BuildAlone) {
+            return Ok(());
+        }
+        if seen == Seen::Unknown {
+            *window = self.peek().await?;
+            seen = window.behind(id.as_str(), service.as_str());
+        }
+        let Seen::Newer(newer) = seen else { return Ok(()) };
+        for by in newer.iter().filter_map(|n| DeploymentId::parse(n).ok()) {
+            let keys = &self.keys;
+            let call = Call::of(&SUPERSEDE)
+                .keys(&[&keys.incoming, &keys.queue, &keys.jobs, &keys.tombs])
+                .arg(id.as_str())
+                .arg(self.worker())
+                .number(claim.attempt.into())
+                .number(claim.seq)
+                .arg(by.as_str())
+                .number(READ as u64);
+            if self.link.run(call).await?.number(0) == Some(1) {
+                claim.fate = ClaimFate::Superseded { by };
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn peek(&self) -> Result<Window, QueueError> {
+        let call = Call::of(&PEEK).keys(&[&self.keys.incoming, &self.keys.queue]).number(READ as u64);
+        let answer = self.link.run(call).await?;
+        let pairs = answer.len().saturating_sub(1) / 2;
+        let waiting = (0..pairs).map(|i| (answer.text(2 * i).to_owned(), answer.text(2 * i + 1).to_owned())).collect();
+        Ok(Window::new(waiting, answer.text(2 * pairs).is_empty()))
     }
 
     /// A claim whose reply was lost, or whose caller went away before it came.

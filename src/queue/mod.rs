@@ -18,6 +18,7 @@ mod resp;
 mod script;
 mod shared;
 mod wake;
+mod window;
 
 pub use access::COMMANDS;
 pub use attempt::{CancelFound, Claim, ClaimFate, Fenced, Notice};

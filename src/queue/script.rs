@@ -49,6 +49,8 @@ scripts! {
     LEASE_RELEASE = "lease_release";
     RESUME = "resume";
     ENQUEUE = "enqueue";
+    PEEK = "peek";
+    SUPERSEDE = "supersede";
 }
 
 /// A call of a script: its keys and arguments.

@@ -1,22 +1,23 @@
 -- Takes the next job for a worker: from `incoming`, else from the head of the queue.
 -- KEYS  1 queue  2 incoming  3 claimed:<worker>  4 lease:<worker>  5 workers  6 jobs  7 service  8 tombs  9 crashes  10 ended
 -- ARGV  1 worker  2 nonce  3 token  4 max bytes  5 bytes of an oversized element to return
---       6 'next', or 'cancelled': only if the head of `incoming` is a job that was cancelled  7 how many elements to look ahead
---       8 the workers' own channel
+--       6 'next', or 'cancelled': only if the head of `incoming` is a job that was cancelled  7 the workers' own channel
 -- Returns  none | fenced, nonce in the lease | parked, id, worker that has it, '1' if it took the place of another
---          | claim, payload, its length, id, service, attempt, seq, fate, detail
+--          | claim, payload, its length, id, service, attempt, seq, fate, detail, how many elements wait behind it,
+--            host and number of the attempt that ended there with a dead worker (or '', '')
 --          fate: build | alone | cancelled | ended (outcome) | superseded (newer id) | crashed (count) | too_large
 -- Idempotent by the token: the same one again returns the same claim, so a lost reply loses no job. The caller has one claim
 -- under way at a time.
 local queue, incoming, claimed, lease, workers, jobs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local service_key, tombs, crashes, ended = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local worker, nonce, token, max, head, mode, look = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local worker, nonce, token, max, head, mode = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 
 local holder = redis.call('GET', lease)
 if holder ~= nonce then return {'fenced', holder or ''} end
 
 local replay = redis.call('HGET', workers, worker .. '/claim') == token
 local source, payload
+redis.call('LLEN', queue)
 if replay then
   payload = redis.call('LINDEX', claimed, -1)
 else
@@ -71,7 +72,9 @@ local function reply(rec)
   else
     fate, detail = by_crashes()
   end
-  return {'claim', payload, digits(#payload), id, service or '', digits(rec.attempt), rec.seq, fate, detail}
+  local behind = redis.call('LLEN', incoming) + redis.call('LLEN', queue)
+  return {'claim', payload, digits(#payload), id, service or '', digits(rec.attempt), rec.seq, fate, detail, digits(behind),
+    rec.lost_on or '', rec.lost_on and digits(rec.lost_attempt) or ''}
 end
 
 local rec = read_record(jobs, id)
@@ -131,34 +134,6 @@ if may_still_post(older) then
   rec.after = after
 end
 
--- a newer job of the service that waits behind this one: this one is not built
-if takes_the_lead and not rec.superseded_by and crash < 3 then
-  local quoted, seen, left = '"' .. service .. '"', 0, look
-  local function ahead(list, at)
-    while left > 0 do
-      local some = redis.call('LRANGE', list, at, at + math.min(16, left) - 1)
-      for _, element in ipairs(some) do
-        seen = seen + #element
-        if seen > 8388608 then left = 0 return nil end
-        if string.find(element, quoted, 1, true) then
-          local other, its_service = ids_of(element)
-          if other and its_service == service and other ~= id and not redis.call('ZSCORE', tombs, other) then
-            local r = read_record(jobs, other)
-            -- one that was given back and is older than this one is not newer
-            if not is_open(r) or (not r.cancelled and tonumber(r.seq) > tonumber(rec.seq)) then return other end
-          end
-        end
-      end
-      left = left - #some
-      at = at + #some
-      if #some == 0 then return nil end
-    end
-    return nil
-  end
-  local first = source == incoming and 1 or 0
-  rec.superseded_by = ahead(incoming, first) or ahead(queue, 1 - first)
-end
-
 take()
 if was_ended then redis.call('ZREM', ended, id) end
 if takes_the_lead then
@@ -167,7 +142,7 @@ if takes_the_lead then
     older.superseded_by = id
     write_record(jobs, older_id, older)
     -- the older one's owner looks at its flags now; without the right to publish it sees them at its next renewal
-    redis.pcall('PUBLISH', ARGV[8], older_id)
+    redis.pcall('PUBLISH', ARGV[7], older_id)
   end
 end
 write_record(jobs, id, rec)

@@ -8,6 +8,7 @@
 --                  infrastructure failure; posted: true once it may have reached the dashboard
 --   after          ids of older jobs of the service whose end this one's BUILDED has to wait for
 --   hold_until     ms; an attempt of it that was lost may still have a post on the way until then
+--   lost_on        host of the worker that died with it, and lost_attempt: which attempt that was
 --   ended_at       ms; set once the job is over: the record stays for a while, so that a late cancel finds it
 --   resumed        nonce of the process that took it up again
 -- The field '<id>/parked' holds the bytes of a second push of the same id. ('/' cannot be in an id.)
