@@ -3,10 +3,6 @@
 //! Neither has error codes on this API: the text is all there is. The wordings are those of the Engines 20.10 to 28
 //! (BuildKit 0.8 to 0.21); the tests hold each of them as it was seen.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
 use super::output::clean;
 use crate::protocol::{Code, Failure};
 
@@ -21,103 +17,122 @@ pub struct FailedStep {
 /// Causes are cut to so many characters; the whole of it stands in the log.
 const MAX_QUOTE: usize = 300;
 
-macro_rules! pattern {
-    ($name:ident, $text:expr) => {
-        #[allow(clippy::expect_used)]
-        static $name: LazyLock<Regex> = LazyLock::new(|| Regex::new($text).expect("a constant pattern"));
-    };
-}
+// all of these are looked for in lower-case text
+const DISK_FULL: &[&str] = &["no space left on device", "disk quota exceeded"];
+const ENGINE_LOST: &[&str] = &[
+    "no active session",
+    "transport is closing",
+    "client connection is closing",
+    "error reading from server",
+    "containerd.sock",
+    "daemon is shutting down",
+    "no http response from session",
+];
+const SYNTAX: &[&str] = &[
+    "dockerfile parse error",
+    "failed to parse",
+    "unknown instruction",
+    "no build stage in current context",
+    "cannot be empty",
+    "file with no instructions",
+    "syntax error",
+    "unknown flag",
+    "circular dependency",
+    "requires at least",
+    "requires exactly",
+    "requires either",
+    "failed to process",
+    "invalid field",
+    "invalid from flag",
+    "invalid reference format",
+    "invalid containerport",
+    "repository name must be lowercase",
+    "missing ':' in substitution",
+    "duplicate name",
+    "unexpected end of statement",
+    "should not be blank",
+];
+const UNREACHABLE: &[&str] = &[
+    "dial tcp",
+    "no such host",
+    "connection refused",
+    "connection reset",
+    "i/o timeout",
+    "tls handshake",
+    "x509:",
+    "unexpected eof",
+    ": eof",
+    "client.timeout",
+    "request canceled",
+    "deadline exceeded",
+    "server misbehaving",
+    "network is unreachable",
+    "no route to host",
+    "server gave http response",
+    "toomanyrequests",
+    "too many requests",
+    "proxyconnect",
+];
+const REFUSED: &[&str] = &[
+    "pull access denied",
+    "insufficient_scope",
+    "authorization failed",
+    "unauthorized",
+    "authentication required",
+    "denied: ",
+    "no basic auth credentials",
+    "failed to fetch anonymous token",
+    "failed to fetch oauth token",
+    "failed to authorize",
+];
+const NOT_FOUND: &[&str] = &["not found", "manifest unknown", "name unknown", "does not exist"];
+const NO_PLATFORM: &[&str] = &["no match for platform", "does not match the specified platform", "no matching manifest"];
+const NO_FILE: &[&str] = &["no such file or directory", "not a directory", "no source files were specified"];
+/// Messages that speak of a registry though no step is named.
+const REMOTE: &[&str] = &["failed to do request", "failed to resolve source metadata", "httpreadseeker", "pull access denied", "toomanyrequests"];
+/// What BuildKit wraps an error in on its way to us.
+const WRAPPING: &[&str] = &["failed to solve: ", "failed to create LLB definition: ", "failed to load cache key: ", "failed to compute cache key: "];
+const WRAPPING_WITH_A_NAME: &[&str] = &["failed to solve with frontend ", "rpc error: code = "];
 
-// `executor failed running [/bin/sh -c x]: exit code: 3` until 0.9, `process "…" did not complete successfully: exit code: 3` since
-pattern!(EXIT_CODE, r"(?s)(?:executor failed running|process ).*: exit code: (\d+)");
-pattern!(
-    COMMAND,
-    r#"(?s)(?:executor failed running \[(?:/bin/sh -c )?(.*?)\]|process "(?:/bin/sh -c )?(.*?)") ?(?:did not complete successfully)?: exit code"#
-);
-pattern!(STEP_PREFIX, r"^\[[^\]]*\] ");
-pattern!(DISK_FULL, r"(?i)no space left on device|disk quota exceeded");
-pattern!(
-    ENGINE_LOST,
-    r"(?i)no active session|session \S+ not found|transport is closing|client connection is closing|error reading from server|containerd\.sock|buildkit\.sock|daemon is shutting down|no http response from session|context canceled$"
-);
-pattern!(
-    SYNTAX,
-    r"(?i)dockerfile parse error|failed to parse|unknown instruction|no build stage in current context|cannot be empty|file with no instructions|syntax error|unknown flag|circular dependency|requires (?:at least|exactly|either)|failed to process|invalid (?:field|from flag|reference format|containerport)|missing ':' in substitution|duplicate name|unexpected end of statement|not a valid (?:image|stage)|base name \(.*\) should not be blank"
-);
-pattern!(PARSE_LINE, r"(?is)dockerfile parse error(?: on)? line (\d+): (.*)");
-// `"/x" not found: not found` (0.8), `"/x": not found` (since 0.9)
-pattern!(MISSING_PATH, r#"(?:cache key|checksum|not found).*?"([^"]+)":? not found|"([^"]+)":? not found: not found"#);
-pattern!(
-    MISSING_FILE,
-    r"(?:lstat|stat|open|no such file or directory:?) (\S+?)?:? ?(?:no such file or directory|not a directory)|no source files were specified"
-);
-pattern!(SECRET, r"(?i)secret (\S+?):? not found");
-pattern!(
-    UNREACHABLE,
-    r"(?i)dial tcp|no such host|connection refused|connection reset|i/o timeout|tls handshake|x509:|unexpected EOF|: EOF|client\.timeout|request canceled|deadline exceeded|server misbehaving|network is unreachable|no route to host|http: server gave HTTP response|toomanyrequests|too many requests|unexpected status.*\b(?:429|5\d\d)\b|status code (?:429|5\d\d)|received unexpected HTTP status: (?:429|5\d\d)|proxyconnect"
-);
-pattern!(
-    REFUSED,
-    r"(?i)pull access denied|insufficient_scope|authorization failed|unauthorized|authentication required|denied: |no basic auth credentials|unexpected status.*\b(?:401|403)\b|status code (?:401|403)|failed to fetch (?:anonymous|oauth) token|failed to authorize"
-);
-pattern!(
-    NOT_FOUND,
-    r"(?i): not found|manifest unknown|name unknown|does not exist|unexpected status.*\b404\b|not found: manifest"
-);
-pattern!(NO_PLATFORM, r"(?i)no match for platform|does not match the specified platform|no matching manifest");
-pattern!(IMAGE, r"(?:load metadata for|resolve image config for|FROM|docker-image://|ERROR resolve) ?(?:docker-image://)?(\S+)");
-pattern!(NOT_ALLOWED, r"(network\.host|security\.insecure|device)(?: is)? not allowed");
-pattern!(
-    WRAPPING,
-    r"^(?:failed to solve(?: with frontend [\w.-]+)?: |rpc error: code = \w+ desc = |failed to create LLB definition: |failed to load cache key: )+"
-);
-
-/// The exit code of a RUN step, where `error` tells of one.
+/// The exit code of a RUN step, where `error` tells of one: `executor failed running [/bin/sh -c x]: exit code: 3` until BuildKit 0.8,
+/// `process "/bin/sh -c x" did not complete successfully: exit code: 3` since.
 pub fn exit_code(error: &str) -> Option<u32> {
-    EXIT_CODE.captures(error)?.get(1)?.as_str().parse().ok()
+    if !error.contains("executor failed running") && !error.contains("did not complete successfully") {
+        return None;
+    }
+    let (_, after) = error.rsplit_once("exit code: ")?;
+    let digits = after.find(|c: char| !c.is_ascii_digit()).map_or(after, |end| &after[..end]);
+    digits.parse().ok()
 }
 
 /// What the build's end says, with the step that failed if one did.
 pub fn classify(message: &str, step: Option<&FailedStep>) -> Failure {
-    // the vertex's own error is the message without its wrapping, and there is none where BuildKit never began
+    // the step's own error is the message without its wrapping; there is none where BuildKit never began
     let error = step.map_or(message, |step| step.error.as_str());
     let name = step.map_or("", |step| step.name.as_str());
-    let both = |pattern: &Regex| pattern.is_match(message) || pattern.is_match(error);
+    let all = format!("{message}\n{error}").to_lowercase();
 
-    if both(&DISK_FULL) {
+    if let Some(code) = exit_code(error).or_else(|| exit_code(message)) {
+        return step_failed(name, error, code);
+    }
+    if has(&all, DISK_FULL) {
         return Failure::new(
             Code::EngineDiskFull,
             "The Docker Engine has no disk space left.",
             "Free space on the build host, or lower BUILD_CACHE_MAX.",
         );
     }
-    if let Some(code) = exit_code(error).or_else(|| exit_code(message)) {
-        return step_failed(name, if exit_code(error).is_some() { error } else { message }, code);
-    }
-    if let Some(secret) = SECRET.captures(error).or_else(|| SECRET.captures(message)) {
-        return Failure::new(
-            Code::DockerfileSecretMissing,
-            format!("A RUN step mounts the secret \"{}\", which the job does not have.", quote(&secret[1])),
-            "Add an environment variable of that name to the service, or take required=true from the mount.",
-        );
-    }
-    if let Some(failure) = not_allowed(error) {
+    let specific = secret_missing(error, message)
+        .or_else(|| not_allowed(&all))
+        .or_else(|| copy_missing(name, error, message))
+        .or_else(|| remote(name, error, &all));
+    if let Some(failure) = specific {
         return failure;
     }
-    if is_copy(name) || MISSING_PATH.is_match(message) {
-        if let Some(failure) = copy_missing(name, error, message) {
-            return failure;
-        }
-    }
-    if is_remote(name) || is_remote_message(message) {
-        if let Some(failure) = remote(name, error, message) {
-            return failure;
-        }
-    }
-    if both(&ENGINE_LOST) {
+    if has(&all, ENGINE_LOST) || error.ends_with("context canceled") {
         return engine_lost(&quote(error));
     }
-    if SYNTAX.is_match(message) {
+    if has(&all, SYNTAX) {
         return syntax(message);
     }
     if step.is_some_and(|step| !step.name.starts_with("exporting")) || message.contains("frontend dockerfile") {
@@ -153,10 +168,10 @@ pub fn engine_error(message: &str) -> Failure {
 
 fn step_failed(name: &str, error: &str, code: u32) -> Failure {
     let from_error = || {
-        let found = COMMAND.captures(error)?;
-        Some(format!("RUN {}", found.get(1).or(found.get(2))?.as_str()))
+        let command = between(error, "executor failed running [", "]: exit code").or_else(|| between(error, "process \"", "\" did not complete"))?;
+        Some(format!("RUN {}", command.strip_prefix("/bin/sh -c ").unwrap_or(command)))
     };
-    let named = Some(step_text(name)).filter(|text| !text.is_empty()).map(str::to_owned);
+    let named = Some(step_text(name).to_owned()).filter(|text| !text.is_empty());
     let command = named.or_else(from_error).unwrap_or_else(|| "A RUN step".to_owned());
     let way_out = match code {
         126 => "The command is no program, or may not be executed: see its permissions and first line.",
@@ -169,23 +184,46 @@ fn step_failed(name: &str, error: &str, code: u32) -> Failure {
 }
 
 fn syntax(message: &str) -> Failure {
-    let cause = match PARSE_LINE.captures(message) {
-        Some(found) => format!("The Dockerfile cannot be read, line {}: {}", &found[1], quote(&found[2])),
+    // `dockerfile parse error line 2: …` until BuildKit 0.10, `dockerfile parse error on line 2: …` since
+    let line = ["dockerfile parse error line ", "dockerfile parse error on line "]
+        .iter()
+        .find_map(|words| message.split_once(words)?.1.split_once(": "));
+    let cause = match line {
+        Some((line, why)) => format!("The Dockerfile cannot be read, line {}: {}", quote(line), quote(why)),
         None => format!("The Dockerfile cannot be read: {}", quote(message)),
     };
     Failure::new(Code::DockerfileSyntax, cause, "Correct the Dockerfile.")
 }
 
+/// `secret NPM_TOKEN: not found`, as our own session says it.
+fn secret_missing(error: &str, message: &str) -> Option<Failure> {
+    let secret = [error, message].iter().find_map(|text| {
+        let found = [" not found", ": not found"].map(|after| between(text, "secret ", after));
+        found.into_iter().flatten().find(|id| !id.contains([' ', ':']))
+    })?;
+    Some(Failure::new(
+        Code::DockerfileSecretMissing,
+        format!("A RUN step mounts the secret \"{}\", which the job does not have.", quote(secret)),
+        "Add an environment variable of that name to the service, or take required=true from the mount.",
+    ))
+}
+
+/// `"/x" not found: not found` (BuildKit 0.8), `"/x": not found` (since), or the system's own words with the file's name before them.
 fn copy_missing(name: &str, error: &str, message: &str) -> Option<Failure> {
-    let found = MISSING_PATH.captures(error).or_else(|| MISSING_PATH.captures(message));
-    let path = found.and_then(|found| found.get(1).or(found.get(2)).map(|path| path.as_str().to_owned()));
-    if path.is_none() && !MISSING_FILE.is_match(error) {
+    let text = step_text(name);
+    let is_copy = text.starts_with("COPY") || text.starts_with("ADD");
+    let quoted = [error, message].iter().find_map(|text| {
+        let (before, _) = text.split_once("\": not found").or_else(|| text.split_once("\" not found"))?;
+        before.rsplit_once('"').map(|(_, path)| path)
+    });
+    let path = quoted.or_else(|| below_mount(error));
+    if !(is_copy || message.contains("cache key") && path.is_some()) || path.is_none() && !has(&error.to_lowercase(), NO_FILE) {
         return None;
     }
-    let step = Some(step_text(name)).filter(|text| !text.is_empty()).unwrap_or("A COPY or ADD step");
+    let step = if is_copy { quote(text) } else { "A COPY or ADD step".to_owned() };
     let cause = match path {
-        Some(path) => format!("{} names \"{}\", which is not there.", quote(step), quote(path.trim_start_matches('/'))),
-        None => format!("{} names files that are not there.", quote(step)),
+        Some(path) => format!("{step} names \"{}\", which is not there.", quote(path.trim_start_matches('/'))),
+        None => format!("{step} names files that are not there."),
     };
     Some(Failure::new(
         Code::DockerfileCopyMissing,
@@ -195,81 +233,105 @@ fn copy_missing(name: &str, error: &str, message: &str) -> Option<Failure> {
 }
 
 /// Base images, `# syntax=` images and what ADD loads from elsewhere.
-fn remote(name: &str, error: &str, message: &str) -> Option<Failure> {
-    let image = IMAGE.captures(name).or_else(|| IMAGE.captures(message)).map(|found| found[1].to_owned());
-    let is_frontend = name.contains("resolve image config for") || message.contains("frontend gateway");
-    let what = match (&image, is_frontend) {
-        (Some(image), true) => format!("The image of the # syntax= line, {},", quote(image)),
-        (Some(image), false) => format!("The base image {}", quote(image)),
-        (None, true) => "The image of the # syntax= line".to_owned(),
-        (None, false) if name.contains("://") => quote(step_text(name)),
-        (None, false) => "A base image".to_owned(),
+fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
+    let text = step_text(name);
+    let image = ["load metadata for ", "resolve image config for ", "FROM "].iter().find_map(|before| text.strip_prefix(before));
+    let is_frontend = text.starts_with("resolve image config for ") || text.starts_with("docker-image://");
+    let is_file = ["http://", "https://", "git://"].iter().any(|scheme| text.starts_with(scheme));
+    if image.is_none() && !is_frontend && !is_file && !has(all, REMOTE) {
+        return None;
+    }
+    let image = image.unwrap_or(text).trim_start_matches("docker-image://");
+    let what = match (is_frontend, image) {
+        (true, image) => format!("The image of the # syntax= line, {},", quote(image)),
+        (false, "") => "A base image".to_owned(),
+        (false, file) if is_file => quote(file),
+        (false, image) => format!("The base image {}", quote(image)),
     };
-    let refused = if is_frontend { Code::DockerfileFrontend } else { Code::DockerfileBaseImage };
-    if UNREACHABLE.is_match(error) || UNREACHABLE.is_match(message) {
+    let refused = match (is_frontend, is_file) {
+        (true, _) => Code::DockerfileFrontend,
+        (false, true) => Code::DockerfileBuild,
+        (false, false) => Code::DockerfileBaseImage,
+    };
+    let status = http_status(all);
+    if has(all, UNREACHABLE) || status.is_some_and(|status| status == 429 || status >= 500) {
         return Some(Failure::new(
             Code::BuildPullUnreachable,
             format!("{what} cannot be loaded, its server does not answer as it should: {}", quote(error)),
             "It is tried again; see the build host's network, name resolution and proxy, and the registry's own status.",
         ));
     }
-    if NO_PLATFORM.is_match(error) {
+    if has(all, NO_PLATFORM) {
         return Some(Failure::new(
             refused,
             format!("{what} is not made for the platform of the build: {}", quote(error)),
             "Choose an image that is, or see BUILD_PLATFORM.",
         ));
     }
-    if REFUSED.is_match(error) {
+    if has(all, REFUSED) || matches!(status, Some(401 | 403)) {
         return Some(Failure::new(
             refused,
             format!("{what} does not exist, or may not be pulled without credentials."),
             "See the image's name; for a private registry the operator adds read-only credentials to PULL_REGISTRIES.",
         ));
     }
-    if NOT_FOUND.is_match(error) {
+    if has(all, NOT_FOUND) || status == Some(404) {
         return Some(Failure::new(refused, format!("{what} does not exist."), "See the image's name and tag."));
     }
     None
 }
 
-fn not_allowed(error: &str) -> Option<Failure> {
-    let found = NOT_ALLOWED.captures(error)?;
+/// `… status code 503`, `… status: 503 Service Unavailable`, `… unexpected status code [manifests 1]: 429 Too Many Requests`.
+fn http_status(text: &str) -> Option<u16> {
+    let (_, after) = text.split_once("status code").or_else(|| text.split_once("unexpected status")).or_else(|| text.split_once("http status"))?;
+    let numbers = after.split_whitespace().filter_map(|word| word.trim_matches([':', ',', '.']).parse().ok());
+    numbers.into_iter().find(|number| (400..600).contains(number))
+}
+
+/// `lstat /…/buildkit-mount123/dist: no such file or directory` (a context), `lstat /…/merged/dist: …` (an earlier stage) → `dist`.
+fn below_mount(error: &str) -> Option<&str> {
+    let path = between(error, "lstat ", ": no such file")?;
+    let below = path.split_once("/buildkit-mount").and_then(|(_, rest)| rest.split_once('/'));
+    below.or_else(|| path.split_once("/merged/")).map(|(_, below)| below)
+}
+
+fn not_allowed(all: &str) -> Option<Failure> {
+    let what = ["network.host", "security.insecure"].into_iter().find(|what| all.contains(&format!("{what} is not allowed")))?;
     Some(Failure::new(
         Code::DockerfileBuild,
-        format!("A RUN step asks for {}, which is not given to builds here.", &found[1]),
+        format!("A RUN step asks for {what}, which builds are not given here."),
         "Take --network=host or --security=insecure from the step.",
     ))
 }
 
-fn is_copy(name: &str) -> bool {
-    let text = step_text(name);
-    text.starts_with("COPY") || text.starts_with("ADD")
+fn has(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| text.contains(word))
 }
 
-fn is_remote(name: &str) -> bool {
-    let text = step_text(name);
-    ["FROM ", "load metadata for ", "resolve image config for ", "docker-image://", "http://", "https://", "git://"]
-        .iter()
-        .any(|start| text.starts_with(start))
+fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
+    Some(text.split_once(before)?.1.split_once(after)?.0)
 }
 
-fn is_remote_message(message: &str) -> bool {
-    REFUSED.is_match(message)
-        || message.contains("failed to do request")
-        || message.contains("failed to resolve source metadata")
-        || message.contains("failed to copy: httpReadSeeker")
-        || message.contains("toomanyrequests")
-}
-
-/// `[2/4] RUN npm ci` → `RUN npm ci`.
+/// `[2/4] RUN npm ci`, `[internal] load metadata for x` → what stands behind the bracket.
 fn step_text(name: &str) -> &str {
-    STEP_PREFIX.find(name).map_or(name, |prefix| &name[prefix.end()..])
+    name.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(name, |(_, text)| text)
 }
 
 /// Foreign text in a cause: one line, without BuildKit's wrapping, not too long.
 fn quote(text: &str) -> String {
-    let text = WRAPPING.find(text).map_or(text, |wrapping| &text[wrapping.end()..]);
+    let mut text = text;
+    loop {
+        let plain = WRAPPING.iter().find_map(|wrapping| text.strip_prefix(wrapping));
+        let named = || {
+            let wrapping = WRAPPING_WITH_A_NAME.iter().find(|wrapping| text.starts_with(**wrapping))?;
+            let separator = if wrapping.ends_with("= ") { " desc = " } else { ": " };
+            Some(text.split_once(separator)?.1)
+        };
+        match plain.or_else(named) {
+            Some(rest) => text = rest,
+            None => break,
+        }
+    }
     let line = clean(text.as_bytes());
     match line.char_indices().nth(MAX_QUOTE) {
         Some((at, _)) => format!("{}…", &line[..at]),

@@ -22,12 +22,13 @@ impl BuildTasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.owner.spawn(self.own.track_future(task));
+        // the own tracker around the owner's: whoever has awaited the build finds the owner's empty too
+        self.own.spawn(self.owner.track_future(task));
     }
     /// For file reads; the task ends by itself once its channel is closed.
     pub fn spawn_blocking(&self, task: impl FnOnce() + Send + 'static) {
-        let token = self.own.token();
-        self.owner.spawn_blocking(move || {
+        let token = self.owner.token();
+        self.own.spawn_blocking(move || {
             task();
             drop(token);
         });

@@ -29,7 +29,8 @@ async fn a_dockerfile_becomes_an_image_without_a_name_that_says_where_it_is_from
     }
     assert_eq!(run_in(&image, "cat /made"), "made\n");
     let log = attempt.log.text();
-    assert!(log.contains("#1 [1/2] FROM docker.io/library/busybox:base\n"), "{log}");
+    // (BuildKit names a step that two builds share after the first of them: only the text is ours)
+    assert!(log.contains("#1 [") && log.contains("] FROM docker.io/library/busybox:base\n"), "{log}");
     assert!(log.contains("RUN echo made > /made\n") && log.contains(" DONE "), "{log}");
     assert!(!log.contains("[internal]"), "{log}");
     host.stage.remove(&image).await;

@@ -5,5 +5,6 @@ mod cancelling;
 mod context;
 mod failures;
 mod leaks;
+mod registry;
 mod support;
 mod tenants;
