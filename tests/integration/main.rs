@@ -1,0 +1,11 @@
+//! Slipway from the outside, on the real parts: what a user, an operator and a producer get. Run by `make test`.
+
+mod cancel;
+mod crash;
+mod drain;
+mod failures;
+mod git_sources;
+mod job_to_image;
+mod rig_itself;
+mod secrets;
+mod support;

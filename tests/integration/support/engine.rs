@@ -1,0 +1,78 @@
+//! Looks into the test Engine by the docker client, and runs what was pushed.
+
+use std::process::Output;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::parts;
+
+pub struct Engine {
+    /// The client's configuration: knows the registry's login, without a `docker login`.
+    config: TempDir,
+}
+
+impl Engine {
+    #[allow(clippy::new_without_default, reason = "it is opened, not made")]
+    pub fn new() -> Self {
+        let config = tempfile::Builder::new().prefix("slipway-docker-").tempdir().expect("a temporary directory");
+        let login = &parts().registry_login;
+        let auth = STANDARD.encode(format!("{}:{}", login.username, login.password));
+        let content = serde_json::json!({"auths": {parts().registry.clone(): {"auth": auth}}});
+        std::fs::write(config.path().join("config.json"), content.to_string()).expect("write the client's configuration");
+        Self { config }
+    }
+
+    /// All containers, also stopped ones: `id name image`.
+    pub async fn containers(&self) -> Vec<String> {
+        self.lines(&["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Image}}"]).await
+    }
+
+    /// Every name of every image: `repository:tag`.
+    pub async fn tags(&self) -> Vec<String> {
+        let all = self.lines(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).await;
+        all.into_iter().filter(|name| !name.contains("<none>")).collect()
+    }
+
+    /// Ids of images with this label, tagged or not.
+    pub async fn images_labelled(&self, label: &str) -> Vec<String> {
+        self.lines(&["images", "--all", "--quiet", "--no-trunc", "--filter", &format!("label={label}")]).await
+    }
+
+    /// Pulls a reference from the registry, runs it and returns what it prints. Leaves neither container nor name behind.
+    pub async fn run(&self, image: &str) -> String {
+        self.docker(&["pull", "--quiet", image]).await;
+        let printed = self.docker(&["run", "--rm", image]).await;
+        self.docker(&["image", "rm", image]).await;
+        printed
+    }
+
+    /// Pushes `busybox:base` to the registry under this name and returns the reference.
+    pub async fn push_base(&self, repository: &str) -> String {
+        let name = format!("{}/{repository}:base", parts().registry);
+        self.docker(&["tag", "busybox:base", &name]).await;
+        self.docker(&["push", "--quiet", &name]).await;
+        self.docker(&["image", "rm", &name]).await;
+        name
+    }
+
+    async fn lines(&self, arguments: &[&str]) -> Vec<String> {
+        self.docker(arguments).await.lines().map(str::to_owned).collect()
+    }
+
+    /// Runs the client; fails the test when it fails.
+    pub async fn docker(&self, arguments: &[&str]) -> String {
+        let done = self.try_docker(arguments).await;
+        assert!(done.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    }
+
+    pub async fn try_docker(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(&parts().docker);
+        command.arg("--host").arg(format!("unix://{}", parts().engine_socket.display()));
+        command.arg("--config").arg(self.config.path()).args(arguments).kill_on_drop(true);
+        command.output().await.expect("run the docker client")
+    }
+}

@@ -1,0 +1,98 @@
+//! What must not be there any more when a host's jobs have ended: in the Engine, on the host, in Redis.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Engine, Host, RedisServer, eventually};
+
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Fails where anything of these deployments is left: containers, names of images, files, sockets, processes other than
+/// `worker` itself, jobs in Redis. `worker`: the pid of the one that still runs, if any.
+pub async fn assert_nothing_left(host: &Host, engine: &Engine, redis: &RedisServer, jobs: &[String], worker: Option<i32>) {
+    eventually("nothing is left of the jobs", GONE_WITHIN, async || {
+        let mut left = Vec::new();
+        let containers = engine.containers().await;
+        left.extend(
+            containers.into_iter().filter(|c| jobs.iter().any(|id| c.contains(id.as_str()))).map(|c| format!("container {c}")),
+        );
+        for id in jobs {
+            left.extend(tagged_images_of(engine, id).await.into_iter().map(|name| format!("image {name}")));
+        }
+        left.extend(
+            processes_of(host)
+                .into_iter()
+                .filter(|(pid, _)| Some(*pid) != worker)
+                .map(|(pid, what)| format!("process {pid} {what}")),
+        );
+        left.extend(files_of(host));
+        left.extend(jobs_in(redis).await);
+        if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
+    })
+    .await;
+}
+
+/// Names of images in the Engine that carry this deployment's id.
+pub async fn tagged_images_of(engine: &Engine, deployment: &str) -> Vec<String> {
+    engine.tags().await.into_iter().filter(|name| name.contains(deployment)).collect()
+}
+
+/// The host's processes (the worker and all that it started): pid and command line.
+pub fn processes_of(host: &Host) -> Vec<(i32, String)> {
+    let mark = format!("SLIPWAY_TEST_HOST={}", host.mark);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process may end while it is looked at.
+        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environ.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()) {
+            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push((pid, String::from_utf8_lossy(&command).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+/// Files in `WORK_DIR/tmp`, journals, and sockets anywhere below `WORK_DIR`.
+fn files_of(host: &Host) -> Vec<String> {
+    let mut left = Vec::new();
+    for folder in ["tmp", "journal"] {
+        walk(&host.work_dir().join(folder), &mut |path, kind| {
+            if !kind.is_dir() {
+                left.push(format!("file {}", path.display()));
+            }
+        });
+    }
+    walk(&host.work_dir(), &mut |path, kind| {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_socket() {
+            left.push(format!("socket {}", path.display()));
+        }
+    });
+    left
+}
+
+fn walk(folder: &Path, visit: &mut impl FnMut(&Path, std::fs::FileType)) {
+    // A folder that is not there (any more) has nothing in it.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        visit(&entry.path(), kind);
+        if kind.is_dir() {
+            walk(&entry.path(), visit);
+        }
+    }
+}
+
+/// Jobs that somebody still owns or has just taken.
+async fn jobs_in(redis: &RedisServer) -> Vec<String> {
+    let mut left = Vec::new();
+    for pattern in ["*:claimed:*", "*:incoming"] {
+        for key in redis.command::<Vec<String>>(&["KEYS", pattern]).await {
+            let length: u64 = redis.command(&["LLEN", &key]).await;
+            left.push(format!("{length} in {key}"));
+        }
+    }
+    left
+}

@@ -1,0 +1,28 @@
+//! What the tests stand on: the real parts, a recording dashboard, a fault proxy, the worker's process, and the leftover check.
+
+mod dashboard;
+mod engine;
+mod eventually;
+mod git;
+mod job;
+mod leftovers;
+mod parts;
+mod proxy;
+mod redis;
+mod registry;
+mod rig;
+mod unique;
+mod worker;
+
+pub use dashboard::{Body, Dashboard, Post, Trouble};
+pub use engine::Engine;
+pub use eventually::eventually;
+pub use git::Repository;
+pub use job::Job;
+pub use parts::{Login, parts};
+pub use proxy::{Fault, Proxy};
+pub use redis::RedisServer;
+pub use registry::Registry;
+pub use rig::{End, Rig};
+pub use unique::unique;
+pub use worker::{Host, Worker, WorkerOptions};

@@ -1,0 +1,208 @@
+//! The real worker as a process: started with a configuration by environment, signalled, waited for.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::{Dashboard, RedisServer, parts, unique};
+
+/// The worker's environment; nothing of the test's own reaches it.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    env: BTreeMap<String, String>,
+}
+
+impl WorkerOptions {
+    /// Pushes to the test registry with its password; drains for 5 s.
+    pub fn new(redis: &RedisServer, dashboard: &Dashboard) -> Self {
+        let parts = parts();
+        let options = Self { env: BTreeMap::new() };
+        options
+            .redis("127.0.0.1", redis.port)
+            .set("REDIS_PASSWORD", &redis.password)
+            .set("API_URL", &dashboard.url())
+            .set("API_KEY", &dashboard.key)
+            .set("DOCKER_HOST", &format!("unix://{}", parts.engine_socket.display()))
+            .set("GITHUB_URL", &parts.git)
+            .set("REGISTRY_HOST", &parts.registry)
+            .set("REGISTRY_USERNAME", &parts.registry_login.username)
+            .set("REGISTRY_PASSWORD", &parts.registry_login.password)
+            .set("MAX_CONCURRENT_BUILDS", "2")
+            .set("DRAIN_TIMEOUT", "5")
+            .set("LOG_LEVEL", "debug")
+            .set("LOG_FORMAT", "text")
+    }
+
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn unset(mut self, name: &str) -> Self {
+        self.env.remove(name);
+        self
+    }
+
+    /// ECR as moto plays it; images go to the test registry in place of Amazon's.
+    pub fn ecr(self) -> Self {
+        self.unset("REGISTRY_HOST")
+            .unset("REGISTRY_USERNAME")
+            .unset("REGISTRY_PASSWORD")
+            .set("AWS_REGION", "eu-central-1")
+            .set("AWS_ACCESS_KEY_ID", "AKIATESTKEY000000001")
+            .set("AWS_SECRET_ACCESS_KEY", "aws-test-secret-key-0123456789")
+            .set("AWS_ENDPOINT_URL", &parts().moto)
+            .set("ECR_REGISTRY_HOST", &parts().registry)
+    }
+
+    pub fn redis(self, host: &str, port: u16) -> Self {
+        self.set("REDIS_HOST", host).set("REDIS_PORT", &port.to_string())
+    }
+
+    pub fn engine(self, socket: &Path) -> Self {
+        self.set("DOCKER_HOST", &format!("unix://{}", socket.display()))
+    }
+
+    /// `MAX_CONCURRENT_BUILDS`.
+    pub fn builds(self, at_once: usize) -> Self {
+        self.set("MAX_CONCURRENT_BUILDS", &at_once.to_string())
+    }
+
+    /// `DRAIN_TIMEOUT`, in seconds.
+    pub fn drain(self, seconds: u64) -> Self {
+        self.set("DRAIN_TIMEOUT", &seconds.to_string())
+    }
+
+    /// All values, to look for the secret ones in places where they must not be.
+    pub fn value(&self, name: &str) -> &str {
+        self.env.get(name).unwrap_or_else(|| panic!("{name} is not set"))
+    }
+}
+
+/// A build host: a `WORK_DIR` that outlives the worker's processes, and their log.
+pub struct Host {
+    /// Stands in the environment of the worker and of everything that it starts.
+    pub mark: String,
+    pub options: WorkerOptions,
+    dir: TempDir,
+}
+
+impl Host {
+    pub fn new(options: WorkerOptions) -> Self {
+        let dir = tempfile::Builder::new().prefix("slipway-host-").tempdir().expect("a temporary directory");
+        std::fs::create_dir(dir.path().join("work")).expect("make WORK_DIR");
+        Self { mark: unique(), options, dir }
+    }
+
+    pub fn work_dir(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// Where the worker is started, and so where its `.env` is looked for.
+    pub fn current_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Everything that the worker's processes on this host have printed.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("worker.log")
+    }
+
+    /// Starts `slipway worker`.
+    pub fn start(&self) -> Worker {
+        Worker { child: self.command().arg("worker").spawn().expect("start slipway worker") }
+    }
+
+    /// `slipway` with this host's configuration, output going to this host's log.
+    pub fn command(&self) -> Command {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).expect("the worker's log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command
+            .env_clear()
+            .envs(&self.options.env)
+            .env("WORK_DIR", self.work_dir())
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.dir.path())
+            .env("RUST_BACKTRACE", "1")
+            // How strays are found: by `scripts/parts` and by the leftover check.
+            .env("SLIPWAY_TEST_RUN_DIR", &parts().run_dir)
+            .env("SLIPWAY_TEST_HOST", &self.mark)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the worker's log"))
+            .stderr(log)
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// A running worker. Killed when dropped.
+pub struct Worker {
+    child: Child,
+}
+
+impl Worker {
+    pub fn pid(&self) -> i32 {
+        self.child.id().expect("the worker runs") as i32
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("kill the worker");
+    }
+
+    /// SIGSTOP.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        match tokio::time::timeout(within, self.child.wait()).await {
+            Ok(status) => status.expect("wait for the worker"),
+            Err(_) => panic!("the worker (pid {}) did not end within {within:?}", self.pid()),
+        }
+    }
+
+    /// Waits for its end by this exit code.
+    pub async fn ended_with(&mut self, code: i32, within: Duration) {
+        let status = self.ended(within).await;
+        assert_eq!(status.code(), Some(code), "the worker's end: {status}, signal {:?}", status.signal());
+    }
+
+    /// Number of open file descriptors, sockets included.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the worker runs").count()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the worker runs");
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid()).expect("a pid");
+        kill_process(pid, signal).expect("signal the worker");
+    }
+}
