@@ -207,3 +207,34 @@ async fn journals_are_for_the_worker_alone_and_one_nobody_knows_can_be_discarded
     assert_eq!(host.reporter.undelivered().unwrap(), []);
     host.stop().await;
 }
+
+#[tokio::test]
+async fn lines_that_the_disk_refused_are_counted_and_an_end_is_written_when_it_takes_it_again() {
+    let host = Host::start().await;
+    host.shut_gate();
+    let report = host.open("dpl1");
+    report.line(LogType::Stdout, "before");
+    report.line(LogType::Stderr, "also before");
+    report.status(DeploymentStatus::Building);
+    let (there, away) = (host.files()[0].clone(), host.dir.path().join("away"));
+    std::fs::rename(&there, &away).unwrap();
+    for n in 0..10 {
+        report.line(LogType::Stdout, &"x".repeat(40_000 + n));
+    }
+    let outcome = builded();
+    let (delivery, ()) = tokio::join!(report.end(&outcome), async {
+        // The end has met the disk that refuses it by the time another deployment's way is through.
+        let other = Host::start().await;
+        assert_eq!(end(&other.open("dpl2"), failed("no")).await, Delivery::Delivered);
+        other.stop().await;
+        std::fs::rename(&away, &there).unwrap();
+        host.open_gate();
+    });
+    assert_eq!(delivery, Delivery::Delivered);
+    let lines = host.dashboard.lines("dpl1");
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[..2], ["before", "also before"]);
+    assert!(lines[2].starts_with("[slipway] 10 lines (400045 bytes) are missing here"), "{lines:?}");
+    assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDING", "BUILDED"]);
+    host.stop().await;
+}
