@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod exit;
 pub mod telemetry;
 
 pub mod protocol;

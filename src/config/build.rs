@@ -2,6 +2,8 @@
 
 use secrecy::SecretString;
 
+use super::reader::{Reader, host_and_port};
+
 #[derive(Debug, Clone)]
 pub struct BuildConfig {
     /// `DOCKER_HOST`: unix:///var/run/docker.sock by default; only unix sockets.
@@ -29,4 +31,59 @@ pub struct PullCredentials {
     pub host: String,
     pub username: String,
     pub password: SecretString,
+}
+
+impl BuildConfig {
+    pub(super) fn read(r: &mut Reader) -> Option<Self> {
+        let engine_socket = r.parsed("DOCKER_HOST", |text| match text.strip_prefix("unix://") {
+            Some(path) if path.starts_with('/') => Ok(path.into()),
+            _ => Err("is not a unix socket; write unix:///var/run/docker.sock"),
+        });
+        let platform = r.parsed("BUILD_PLATFORM", platform);
+        let network = r.parsed("BUILD_NETWORK", |text| match text {
+            "default" => Ok(BuildNetwork::Default),
+            "none" => Ok(BuildNetwork::None),
+            _ => Err("is neither default nor none"),
+        });
+        let cache_max_bytes = r.size("BUILD_CACHE_MAX", 1, "must not be zero");
+        let context_git_dir = r.flag("CONTEXT_GIT_DIR");
+        let pull_registries = r.given_parsed("PULL_REGISTRIES", pull_registries);
+        Some(Self {
+            engine_socket: engine_socket?,
+            platform: platform?,
+            network: network?,
+            cache_max_bytes: cache_max_bytes?,
+            context_git_dir: context_git_dir?,
+            pull_registries: pull_registries?.unwrap_or_default(),
+        })
+    }
+}
+
+fn platform(text: &str) -> Result<String, &'static str> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let plain = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
+    if matches!(parts.len(), 2 | 3) && parts.iter().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not os/architecture, such as linux/amd64 or linux/arm64/v8")
+    }
+}
+
+/// `host=user:password`, separated by new lines where there is one, else by commas.
+fn pull_registries(text: &str) -> Result<Vec<PullCredentials>, &'static str> {
+    let problem = "has an entry that is not host=user:password";
+    let separator = if text.contains('\n') { '\n' } else { ',' };
+    text.split(separator)
+        .map(str::trim)
+        .filter(|e| !e.is_empty())
+        .map(|entry| {
+            let (host, login) = entry.split_once('=').ok_or(problem)?;
+            let (username, password) = login.split_once(':').ok_or(problem)?;
+            if username.is_empty() || password.is_empty() {
+                return Err(problem);
+            }
+            let host = host_and_port(host.trim()).map_err(|_| problem)?;
+            Ok(PullCredentials { host, username: username.to_owned(), password: password.into() })
+        })
+        .collect()
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::reader::{Reader, host_and_port};
+
 #[derive(Debug, Clone)]
 pub struct GitConfig {
     /// `GIT_ALLOWED_HOSTS`, comma separated `host` or `host:port` or `*.domain`; empty = any.
@@ -20,4 +22,37 @@ pub struct GitConfig {
     pub max_file_bytes: u64,
     /// `GIT_CACHE_MAX`, default 10 GiB: mirrors above it are evicted, least recently used first.
     pub cache_max_bytes: u64,
+}
+
+impl GitConfig {
+    pub(super) fn read(r: &mut Reader) -> Option<Self> {
+        let allowed_hosts = r.given_parsed("GIT_ALLOWED_HOSTS", |list| {
+            list.split(',').map(str::trim).filter(|h| !h.is_empty()).map(allowed_host).collect::<Result<Vec<_>, _>>()
+        });
+        let github_url = r.url("GITHUB_URL");
+        let idle_timeout = r.duration("GIT_IDLE_TIMEOUT");
+        let min_rate = r.size("GIT_MIN_RATE", 0, "");
+        let max_fetch_bytes = r.size("MAX_FETCH_BYTES", 1, "must not be zero");
+        let max_files = r.number("MAX_FILES", 1..=100_000_000);
+        let max_file_bytes = r.size("MAX_FILE_BYTES", 1, "must not be zero");
+        let cache_max_bytes = r.size("GIT_CACHE_MAX", 1, "must not be zero");
+        Some(Self {
+            allowed_hosts: allowed_hosts?.unwrap_or_default(),
+            github_url: github_url?,
+            idle_timeout: idle_timeout?,
+            min_rate: min_rate?,
+            max_fetch_bytes: max_fetch_bytes?,
+            max_files: max_files?,
+            max_file_bytes: max_file_bytes?,
+            cache_max_bytes: cache_max_bytes?,
+        })
+    }
+}
+
+/// `host`, `host:port` or `*.domain`, in small letters.
+fn allowed_host(text: &str) -> Result<String, &'static str> {
+    let problem = "has an entry that is not host, host:port or *.domain";
+    let domain = text.strip_prefix("*.").unwrap_or(text);
+    host_and_port(domain).map_err(|_| problem)?;
+    Ok(text.to_ascii_lowercase())
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::reader::Reader;
+
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// `WORK_DIR`: identity, journals, caches. Default `/var/lib/slipway`.
@@ -17,6 +19,39 @@ pub struct WorkerConfig {
     pub build_silence_timeout: Duration,
     /// `RETRY_LIMIT`: tries per stage after an infrastructure failure, the first included. Default 4.
     pub retry_limit: u32,
+    /// `RETRY_WINDOW`, seconds, default 900: how long a stage keeps trying while its peer cannot be reached at all.
+    pub retry_window: Duration,
     /// `MIN_FREE_DISK` bytes below which no job is claimed. Default 1 GiB.
     pub min_free_disk: u64,
+}
+
+impl WorkerConfig {
+    pub(super) fn read(r: &mut Reader) -> Option<Self> {
+        let work_dir = r.path("WORK_DIR");
+        let max_concurrent_builds = match r.given("MAX_CONCURRENT_BUILDS") {
+            Some("auto") => Some(default_concurrency()),
+            _ => r.number("MAX_CONCURRENT_BUILDS", 1..=256),
+        };
+        let drain_timeout = r.duration_or_zero("DRAIN_TIMEOUT");
+        let build_timeout = r.duration("BUILD_TIMEOUT");
+        let build_silence_timeout = r.duration("BUILD_SILENCE_TIMEOUT");
+        let retry_limit = r.number("RETRY_LIMIT", 1..=20);
+        let retry_window = r.duration_or_zero("RETRY_WINDOW");
+        let min_free_disk = r.size("MIN_FREE_DISK", 0, "");
+        Some(Self {
+            work_dir: work_dir?,
+            max_concurrent_builds: max_concurrent_builds?,
+            drain_timeout: drain_timeout?,
+            build_timeout: build_timeout?,
+            build_silence_timeout: build_silence_timeout?,
+            retry_limit: retry_limit?,
+            retry_window: retry_window?,
+            min_free_disk: min_free_disk?,
+        })
+    }
+}
+
+/// The cores that this process may use, at least 2: one build waits for the network most of its time.
+fn default_concurrency() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().max(2))
 }

@@ -1,1 +1,11 @@
 //! Disk watermarks, caches, and what a crash left behind.
+
+pub mod build_cache;
+pub mod disk;
+mod housekeeper;
+mod leftover;
+mod live;
+pub mod sweep;
+
+pub use housekeeper::Housekeeper;
+pub use live::{Live, LiveGuard};

@@ -3,6 +3,7 @@
 mod cancel;
 mod id;
 mod job;
+mod line;
 mod log;
 mod outcome;
 mod wire;
@@ -10,6 +11,10 @@ mod wire;
 pub use cancel::parse_cancel;
 pub use id::{BranchName, CommitSha, DeploymentId, InvalidId, RepositoryName, ServiceId};
 pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Port};
+pub use line::safe_line;
 pub use log::{LogSink, LogType};
 pub use outcome::{Code, Failure, FailureKind, Outcome};
-pub use wire::{DeploymentStatus, ImageRef, LogPost, RegistryType, StatusData, StatusPost};
+pub use wire::{
+    DeploymentStatus, ERROR_MAX_CHARS, ImageRef, LOG_TEXT_MAX_BYTES, LogPost, RegistryType, StatusData, StatusPost, cut_error,
+    split_log_text,
+};

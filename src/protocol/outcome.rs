@@ -45,6 +45,7 @@ codes! {
     GitBranchNotFound = "git.branch_not_found", User, "the repository has no such branch or tag";
     GitCommitGone = "git.commit_gone", User, "the server no longer has, or does not give out, that commit";
     GitHostNotAllowed = "git.host_not_allowed", User, "the git host is not in GIT_ALLOWED_HOSTS, or is a link-local or metadata address";
+    GitUnsupported = "git.unsupported", User, "the repository needs something of git that is not supported (SHA-256 object names)";
     GitUnreachable = "git.unreachable", Infrastructure, "the git server cannot be reached or answered with an error of its own";
     GitStalled = "git.stalled", Infrastructure, "the git server stopped sending, or sent too slowly";
     GitProtocol = "git.protocol", Infrastructure, "the git server's answer could not be understood";
@@ -61,6 +62,8 @@ codes! {
     DockerfileStepFailed = "dockerfile.step_failed", User, "a RUN step ended with an exit code other than 0";
     DockerfileCopyMissing = "dockerfile.copy_missing", User, "COPY or ADD names a file that is not in the context";
     DockerfileBaseImage = "dockerfile.base_image", User, "the base image does not exist or may not be pulled";
+    DockerfileSecretMissing = "dockerfile.secret_missing", User, "a RUN step needs a secret that the job has no variable for";
+    DockerfileFrontend = "dockerfile.frontend", User, "the image that the # syntax= line names cannot be used";
     DockerfileBuild = "dockerfile.build", User, "BuildKit refused the build for another reason that lies in the Dockerfile";
     BuildPullUnreachable = "build.pull_unreachable", Infrastructure, "the registry of a base image cannot be reached";
     EngineUnreachable = "engine.unreachable", Infrastructure, "the Docker Engine cannot be reached";
@@ -72,6 +75,7 @@ codes! {
     RegistryUnreachable = "registry.unreachable", Infrastructure, "the registry cannot be reached or answered with an error of its own";
     RegistryStalled = "registry.stalled", Infrastructure, "the push made no progress for 60 s";
     RegistryDigest = "registry.digest", Infrastructure, "the registry does not have the pushed image under its digest";
+    RegistryName = "registry.name", User, "the service's id cannot be the name of a repository in the registry";
     RegistryEcr = "registry.ecr", Infrastructure, "the ECR API refused or failed";
 
     BuildCancelled = "build.cancelled", Cancelled, "the deployment was cancelled";

@@ -1,186 +1,133 @@
 //! JOB IN: all of Redis. Claim, lease, outcome, acknowledgement, requeue, dead letter, cancel notices.
 
+mod access;
+mod attempt;
+mod claim;
+mod dial;
+mod ending;
+mod error;
 mod gate;
+mod identity;
+mod keys;
+mod lease;
+mod link;
+mod listen;
+mod live;
+mod producer;
+mod resp;
+mod script;
+mod shared;
+mod wake;
+mod window;
 
+pub use access::COMMANDS;
+pub use attempt::{CancelFound, Claim, ClaimFate, Fenced, Notice};
+pub use error::QueueError;
 pub use gate::{Gate, GateState};
+pub use identity::{IdentityError, IdentityLock, WorkerIdentity, host_key};
+pub use keys::Keys;
+pub use producer::Producer;
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::shared::{Shared, SharedRef};
 use crate::config::QueueConfig;
-use crate::protocol::{DeploymentId, Outcome, ServiceId};
+use crate::protocol::Outcome;
 
-/// Why Redis did not do what was asked. `Display` names the address, the cause and the cure.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    #[error("Redis at {address} cannot be reached: {cause}. Check REDIS_HOST and REDIS_PORT, and that Redis runs.")]
-    Unreachable { address: String, cause: String },
-    #[error("Redis at {address} refused the login: {cause}. Check REDIS_USERNAME and REDIS_PASSWORD.")]
-    Denied { address: String, cause: String },
-    #[error("Redis at {address} answered: {cause}")]
-    Refused { address: String, cause: String },
-    /// Another process holds this worker's lease and renews it.
-    #[error("another worker with the id {worker} is alive and renews its lease. {cause}")]
-    IdentityTaken { worker: String, cause: String },
-}
-
-/// Who this worker is: from `WORK_DIR/identity` (id, kept), with a nonce per process start (kept too, to recognise the own lease).
-#[derive(Debug, Clone)]
-pub struct WorkerIdentity {
-    /// `[a-z0-9]{16}`.
-    pub id: String,
-    pub nonce: String,
-    /// The nonce of the process before this one, if any.
-    pub previous_nonce: Option<String>,
-    /// For people: the host's name.
-    pub host: String,
-}
-
-/// One claimed element: this worker owns this attempt until it is acknowledged, given back or lost.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// The element to the byte.
-    pub payload: Bytes,
-    /// As read by the claim script; `None` where the payload names no valid id (then it is no job, and has no record).
-    pub deployment: Option<DeploymentId>,
-    pub service: Option<ServiceId>,
-    /// 1 for the first.
-    pub attempt: u32,
-    /// Order of the job within its service; kept over take-overs.
-    pub seq: u64,
-    pub fate: ClaimFate,
-}
-
-/// What the records said when the job was claimed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ClaimFate {
-    Build,
-    /// A tombstone or a cancel flag was there: report CANCELLED, build nothing.
-    Cancelled,
-    /// An outcome was stored by an earlier attempt: deliver it, build nothing.
-    Ended(Outcome),
-    /// A newer job of the same service was seen: report CANCELLED naming it.
-    Superseded {
-        by: DeploymentId,
-    },
-    /// Three attempts ended with a dead worker: dead letter and FAILED.
-    CrashedWorkers {
-        attempts: u32,
-    },
-    /// Two attempts ended with a dead worker: builds alone on this host.
-    BuildAlone,
-}
-
-/// What the outcome script said.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Fenced {
-    /// Stored (or the same was stored before): post it.
-    Stored,
-    /// A cancel came first: post CANCELLED; it is stored as the outcome.
-    Cancelled,
-    /// A newer job of the service superseded it: post CANCELLED naming it.
-    Superseded { by: DeploymentId },
-    /// Not this worker's attempt any more: drop everything without a word.
-    Lost,
-}
-
-/// What happens to a running attempt from outside.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Notice {
-    Cancelled(DeploymentId),
-    Superseded {
-        deployment: DeploymentId,
-        by: DeploymentId,
-    },
-    /// Taken over by another worker: drop it without a word.
-    Lost(DeploymentId),
-}
+/// Notices that wait for the worker. Where there is no room they are given at the next look: none is lost.
+const NOTICES: usize = 64;
 
 /// The worker's side of the queue.
-pub struct Queue {}
+pub struct Queue {
+    shared: SharedRef,
+    listener: dial::Dial,
+}
 
 impl Queue {
     /// Connects, checks version and rights (says once what is lost without them), takes the lease (takes it over at once when it
     /// is the own earlier one), requeues nothing yet.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses; it may be called again. [`QueueError::IdentityTaken`] when another process
+    /// renews this worker's lease, [`QueueError::Name`] for a queue name that cannot be used: calling again does not help.
     pub async fn connect(config: &QueueConfig, identity: WorkerIdentity) -> Result<Queue, QueueError> {
-        let _ = identity;
-        Err(QueueError::Unreachable { address: format!("{}:{}", config.host, config.port), cause: String::new() })
+        let mut shared = Shared::new(config, identity)?;
+        shared.take_lease().await?;
+        let listener = dial::Dial::new(config, access::rule(&shared.keys, &config.cancel_channel));
+        Ok(Queue { shared: Arc::new(shared), listener })
     }
-    /// Starts the lease keeper, the cancel subscription, the wake-up and the reaper on `tasks`; they end with `stop`, the lease is
-    /// released by `release`. `notices` has a bounded capacity.
+    /// Starts the lease keeper, the cancel subscription and the reaper on `tasks`; they end with `stop`, the lease is
+    /// released by `release`. `notices` has a bounded capacity. To be called once.
     pub fn run(&self, tasks: &TaskTracker, stop: CancellationToken) -> (Gate, mpsc::Receiver<Notice>) {
-        let _ = (tasks, stop);
-        unimplemented!()
+        let (keeper, gate) = Gate::kept();
+        let (notices, receiver) = mpsc::channel(NOTICES);
+        let (shared, tx, token) = (self.shared.clone(), notices.clone(), stop.clone());
+        tasks.spawn(async move { shared.keep_lease(&keeper, &tx, &token).await });
+        let (shared, dial) = (self.shared.clone(), self.listener.clone());
+        tasks.spawn(async move { shared.listen(&dial, &notices, &stop).await });
+        (gate, receiver)
     }
     /// What this worker had claimed before it was restarted, oldest first; each is a new attempt unless its outcome is stored.
+    /// To be called before the first [`Queue::claim`]; after an error it may be called again.
+    ///
+    /// # Errors
+    /// When Redis does not answer or refuses.
     pub async fn resume(&self) -> Result<Vec<Claim>, QueueError> {
-        unimplemented!()
+        self.shared.resume().await
     }
     /// Waits for a job and claims it. Cancel-safe: dropping the future loses no job. Reconnects with back-off by itself.
     pub async fn claim(&self) -> Claim {
-        unimplemented!()
+        self.shared.claim().await
     }
-    /// Stores the outcome if the attempt is still this worker's and no cancel came first. Idempotent.
+    /// Stores the outcome if the attempt is still this worker's and no cancel came first. Idempotent. A BUILDED waits here until
+    /// every older attempt of the same service is closed in Redis, or its lease is gone plus one HTTP time-out; a cancel ends the
+    /// wait. The outcome's texts have passed the redactor: they are kept in Redis.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn store_outcome(&self, claim: &Claim, outcome: &Outcome) -> Result<Fenced, QueueError> {
-        let _ = (claim, outcome);
-        unimplemented!()
+        self.shared.store_outcome(claim, outcome).await
     }
-    /// Asked before each post of BUILDED: Redis answers, the attempt is still ours, no cancel came.
+    /// Asked before each post of an end: Redis answers, the attempt is still ours, no cancel came. From here on the end counts as
+    /// seen by the dashboard.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses: then nothing may be posted.
     pub async fn may_post(&self, claim: &Claim) -> Result<Fenced, QueueError> {
-        let _ = claim;
-        unimplemented!()
+        self.shared.may_post(claim).await
     }
-    /// Removes the job: its end was delivered (or refused for good).
+    /// Removes the job: its end was delivered (or refused for good). A second push of the same deployment that came meanwhile goes
+    /// to the head of the queue if the end was an infrastructure failure, else it is dropped. Idempotent.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn acknowledge(&self, claim: &Claim) -> Result<(), QueueError> {
-        let _ = claim;
-        unimplemented!()
+        self.shared.finish(claim, "").await
     }
-    /// Puts the job back to the head of the queue (drain). `false`: it was not ours any more.
+    /// Puts the job back to the head of the queue (drain). `false`: it was not ours any more. Idempotent.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn give_back(&self, claim: &Claim) -> Result<bool, QueueError> {
-        let _ = claim;
-        unimplemented!()
+        self.shared.give_back(claim).await
     }
-    /// Removes the claim and notes it in the dead letter list: `note` is JSON (reason, redacted head of the payload).
+    /// Removes the claim and notes it in the dead letter list (the last 1,000 stay): `note` is JSON (reason, redacted head of the
+    /// payload), not empty. Idempotent.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn dead_letter(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
-        let _ = (claim, note);
-        unimplemented!()
+        self.shared.finish(claim, note).await
     }
-    /// Releases the lease (end of a drain with nothing left).
+    /// Releases the lease (end of a drain). What is still claimed counts as no crash.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses: the lease then runs out by itself.
     pub async fn release(&self) -> Result<(), QueueError> {
-        unimplemented!()
+        self.shared.release().await
     }
-}
-
-/// The producer's side, for `slipway enqueue` and `slipway cancel`.
-pub struct Producer {}
-
-impl Producer {
-    pub async fn connect(config: &QueueConfig) -> Result<Producer, QueueError> {
-        Err(QueueError::Unreachable { address: format!("{}:{}", config.host, config.port), cause: String::new() })
-    }
-    /// Clears the id's tombstone and pushes the job (RPUSH; `front`: LPUSH). Returns the list's length.
-    pub async fn enqueue(&self, payload: &[u8], id: &DeploymentId, front: bool) -> Result<u64, QueueError> {
-        let _ = (payload, id, front);
-        unimplemented!()
-    }
-    /// Runs the cancel script and publishes the message. Says what it found.
-    pub async fn cancel(&self, id: &DeploymentId) -> Result<CancelFound, QueueError> {
-        let _ = id;
-        unimplemented!()
-    }
-}
-
-/// What a cancel found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CancelFound {
-    /// A worker has it: its flag is set.
-    Running { worker: String },
-    /// It waits in the queue; the tombstone makes it end as CANCELLED when its turn comes (or it was moved out at once).
-    Queued,
-    /// Ended a moment ago.
-    Ended,
-    /// Not seen anywhere: a tombstone waits for it for 7 days.
-    Unknown,
 }

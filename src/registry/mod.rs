@@ -1,9 +1,44 @@
 //! REGISTRY: BuiltImage → [`PushedImage`]: push through the Engine, confirmed by digest; `latest` by our own manifest PUT.
 
+mod challenge;
+mod ecr;
+mod ecr_failure;
+mod ecr_lifecycle;
+mod generic;
+mod http_auth;
+mod local_name;
+mod manifest;
+mod name;
+mod push;
+mod push_failure;
+mod push_stream;
+mod target;
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use crate::config::RegistryConfig;
 use crate::image::BuiltImage;
-use crate::protocol::{Failure, ImageRef, RegistryType};
+use crate::protocol::{Code, Failure, ImageRef, RegistryType};
+use crate::secrets::SecretString;
 use crate::stage::StageContext;
+
+use ecr::{Ecr, TokenAge};
+use generic::Generic;
+use http_auth::RegistryHttp;
+use local_name::LocalName;
+use manifest::Confirmation;
+use push::PushError;
+use push_failure::Refusal;
+use target::Target;
+
+pub(crate) use local_name::HELD_REPOSITORY;
+pub(crate) use name::attempt_tag;
+
+/// How long a push may make no progress.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An image that the registry has, confirmed under its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,27 +47,167 @@ pub struct PushedImage {
     pub registry: RegistryType,
 }
 
-pub struct RegistryStage {}
+enum Backend {
+    Ecr(Box<Ecr>),
+    Generic(Generic),
+}
+
+/// Pushes images to the configured registry. One per process: it remembers tokens and repositories.
+pub struct RegistryStage {
+    backend: Backend,
+    engine: bollard::Docker,
+    http: RegistryHttp,
+    stall_timeout: Duration,
+    /// Ids of images that a failed push left under [`HELD_REPOSITORY`].
+    held: Mutex<HashSet<String>>,
+}
 
 impl RegistryStage {
     /// No I/O yet. `engine` pushes.
     pub fn new(config: RegistryConfig, engine: bollard::Docker) -> Self {
-        let _ = (config, engine);
-        Self {}
+        let host = match &config {
+            RegistryConfig::Ecr(config) => config.registry_host.as_deref().unwrap_or_default(),
+            RegistryConfig::Generic(config) => &config.host,
+        };
+        let http = RegistryHttp::new(name::is_loopback(host));
+        let backend = match config {
+            RegistryConfig::Ecr(config) => Backend::Ecr(Box::new(Ecr::new(config))),
+            RegistryConfig::Generic(config) => Backend::Generic(Generic::new(config)),
+        };
+        Self { backend, engine, http, stall_timeout: STALL_TIMEOUT, held: Mutex::default() }
     }
+
+    /// Another limit than [`STALL_TIMEOUT`].
+    pub fn with_stall_timeout(self, stall_timeout: Duration) -> Self {
+        Self { stall_timeout, ..self }
+    }
+
+    /// Whether the registry answers and takes the credentials. For start-up and for `check`: says address, cause and cure.
+    pub async fn check(&self) -> Result<(), Failure> {
+        match &self.backend {
+            Backend::Ecr(ecr) => ecr.check().await,
+            Backend::Generic(generic) => {
+                let target = generic.registry(String::new())?;
+                let doing = format!("The registry {} cannot be used", target.host);
+                manifest::ping(&self.http, &target).await.map_err(|trouble| trouble.failure(&doing))
+            }
+        }
+    }
+
     /// Tags `<deployment>-<attempt>`, pushes, removes that name from the Engine again (also when it fails or is cancelled),
     /// confirms the digest. Prints progress to the log. Retries nothing but an expired token once: the pipeline retries.
+    ///
+    /// The Engine deletes an image with its last name. After a failure the image is therefore kept under a name that
+    /// nobody else can know, so that the push alone can be tried again: call [`RegistryStage::release`] when it is not.
     pub async fn push(&self, image: &BuiltImage, ctx: &StageContext) -> Result<PushedImage, Failure> {
-        let _ = (image, ctx);
-        Err(Failure::interrupted())
+        let target = unless_cancelled(ctx, self.target(ctx, TokenAge::Any)).await?;
+        let tag = attempt_tag(&ctx.deployment, ctx.attempt);
+        ctx.info(format!("Pushing {}:{tag}", target.repository()));
+        let name = LocalName::give(&self.engine, image, &target.repository(), &tag).await?;
+        let pushed = unless_cancelled(ctx, self.push_and_confirm(target, &tag, ctx)).await;
+        if pushed.as_ref().is_err_and(|_| !ctx.cancel.is_cancelled()) {
+            self.hold(image).await;
+        }
+        name.remove().await;
+        if pushed.is_ok() {
+            self.release(image).await;
+        }
+        pushed
     }
+
+    /// Lets go of an image whose push failed and will not be tried again. Harmless where nothing is held.
+    pub async fn release(&self, image: &BuiltImage) {
+        let was_held = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&image.id);
+        if was_held {
+            LocalName::held(&self.engine, image).remove().await;
+        }
+    }
+
     /// Moves `latest` to the pushed manifest (GET by digest, PUT by tag). Called last, behind the outcome's fence.
     pub async fn move_latest(&self, image: &PushedImage, ctx: &StageContext) -> Result<(), Failure> {
-        let _ = (image, ctx);
-        Ok(())
+        let moving = async {
+            let target = self.target(ctx, TokenAge::Any).await?;
+            manifest::retag(&self.http, &target, image.reference.digest(), "latest")
+                .await
+                .map_err(|trouble| trouble.failure(&format!("The tag latest of {} was not moved", target.repository())))
+        };
+        unless_cancelled(ctx, moving).await
     }
-    /// Secrets that the redactor has to know now: registry password, AWS keys, the current ECR token.
-    pub fn secrets(&self) -> Vec<crate::secrets::SecretString> {
-        Vec::new()
+
+    /// Secrets that the redactor has to know now: registry password, AWS keys, the current ECR token; passwords also joined
+    /// with their user, as Basic authentication encodes them.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        match &self.backend {
+            Backend::Ecr(ecr) => ecr.secrets(),
+            Backend::Generic(generic) => {
+                generic.credentials().into_iter().flat_map(|c| [c.password.clone(), c.joined()]).collect()
+            }
+        }
+    }
+
+    async fn target(&self, ctx: &StageContext, age: TokenAge) -> Result<Target, Failure> {
+        match &self.backend {
+            Backend::Ecr(ecr) => ecr.target(&ctx.service, age, |line| ctx.warn(line)).await,
+            Backend::Generic(generic) => generic.target(&ctx.service),
+        }
+    }
+
+    async fn push_and_confirm(&self, target: Target, tag: &str, ctx: &StageContext) -> Result<PushedImage, Failure> {
+        let (target, digest) = self.push_with_a_good_token(target, tag, ctx).await?;
+        match manifest::confirm(&self.http, &target, tag, &digest).await {
+            Confirmation::Confirmed => {}
+            Confirmation::Unproved(why) => {
+                ctx.warn(format!("The registry could not be asked whether it has the image ({why}); the Engine's word counts."));
+            }
+            Confirmation::Refuted(why) => {
+                return Err(Failure::new(
+                    Code::RegistryDigest,
+                    format!("The image was pushed as {digest}, but {why}."),
+                    "Check what stands between the Engine and the registry (proxy, cache, replication).",
+                ));
+            }
+        }
+        let reference = ImageRef::new(&target.repository(), tag, &digest)
+            .ok_or_else(|| Failure::new(Code::WorkerInternal, "The pushed image's reference is malformed.", ""))?;
+        Ok(PushedImage { reference, registry: target.kind })
+    }
+
+    /// An ECR token may be taken back before it runs out: refused, the push is tried once more with a fresh one.
+    async fn push_with_a_good_token(&self, target: Target, tag: &str, ctx: &StageContext) -> Result<(Target, String), Failure> {
+        let refused = match push::push(&self.engine, &target, tag, self.stall_timeout, ctx).await {
+            Ok(digest) => return Ok((target, digest)),
+            Err(refused) => refused,
+        };
+        match (&self.backend, &refused) {
+            (Backend::Ecr(_), PushError::Refused(refusal, _)) if refusal.asks_for_fresh_credentials() => {
+                let fresh = self.target(ctx, TokenAge::Fresh).await?;
+                let digest =
+                    push::push(&self.engine, &fresh, tag, self.stall_timeout, ctx).await.map_err(PushError::into_failure)?;
+                Ok((fresh, digest))
+            }
+            (Backend::Ecr(ecr), PushError::Refused(Refusal::NoRepository, _)) => {
+                ecr.forget(&target.path).await;
+                Err(refused.into_failure())
+            }
+            _ => Err(refused.into_failure()),
+        }
+    }
+
+    async fn hold(&self, image: &BuiltImage) {
+        match LocalName::hold(&self.engine, image).await {
+            Ok(_) => {
+                self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(image.id.clone());
+            }
+            Err(failure) => tracing::warn!(image = %image.id, %failure, "an image could not be kept for another try to push it"),
+        }
+    }
+}
+
+/// Drops `work` when the job's token trips.
+async fn unless_cancelled<T>(ctx: &StageContext, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = ctx.cancel.cancelled() => Err(Failure::interrupted()),
+        result = work => result,
     }
 }

@@ -1,38 +1,220 @@
-//! PURE: masks known secrets (raw, URL-, JSON-, base64-encoded) in text and in streams of chunks.
+//! PURE: masks known secrets (raw, URL-, JSON-, base64- and hex-encoded) in text and in streams of chunks.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-/// Masks every known secret with `***`. Built once per job.
-pub struct Redactor {}
+use super::patterns::{At, Builder, Patterns};
+use super::{MIN_SECRET_CHARS, forms, public};
 
-impl Redactor {
-    /// `secrets`: always masked when at least 6 characters long. `values`: environment values, masked unless they are a common
-    /// word, a region name, or part of one of `public_names` (registry, repository, service name).
-    pub fn new(secrets: &[SecretString], values: &[SecretString], public_names: &[&str]) -> Self {
-        let _ = (secrets, values, public_names);
-        Self {}
-    }
-    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        Cow::Borrowed(text)
-    }
-    /// For a stream that arrives in chunks: a secret across the border of two chunks is masked too.
-    pub fn stream(&self) -> StreamRedactor {
-        StreamRedactor {}
+pub(super) const MASK: &[u8] = b"***";
+
+/// Encoded forms are made until they take so much memory: credentials first, then values, short ones first. A form takes six to
+/// fifteen times its value in all.
+const MAX_ENCODED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Masks every known secret with `***`. Built once per job; cheap to clone.
+///
+/// A secret is known as it stands and URL-encoded (any style, upper and lower hex), JSON-escaped, in hex, and in base64 (both
+/// alphabets, also in the middle of a longer base64 text such as a Basic login); of a value of several lines each line is known
+/// too. Where several are possible the leftmost, then the longest is masked; secrets that touch share one mask.
+#[derive(Clone)]
+pub struct Redactor {
+    patterns: Arc<Patterns>,
+    raw_only: usize,
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redactor")
     }
 }
 
-/// Holds back only what may still become a secret.
-pub struct StreamRedactor {}
+impl Redactor {
+    /// `secrets`: always masked when at least 6 characters long. `values`: environment values, masked unless they are a common
+    /// word, a region name, a URL in which nothing can hide, or part of one of `public_names` (registry, repository, service name).
+    pub fn new(secrets: &[SecretString], values: &[SecretString], public_names: &[&str]) -> Self {
+        let public_names: Vec<String> = public_names.iter().map(|name| name.to_lowercase()).collect();
+        let mut wholes: HashSet<Cow<'_, str>> = HashSet::new();
+        let mut lines: HashSet<&str> = HashSet::new();
+        for secret in secrets {
+            collect(secret.expose_secret(), &|_| false, &mut wholes, &mut lines);
+        }
+        let credentials = wholes.len();
+        let mut order: Vec<Cow<'_, str>> = wholes.iter().cloned().collect();
+        for value in values {
+            collect(value.expose_secret(), &|text| public::is_public(text, &public_names), &mut wholes, &mut lines);
+        }
+        let known: HashSet<Cow<'_, str>> = order.iter().cloned().collect();
+        order.extend(wholes.into_iter().filter(|value| !known.contains(value)));
+        order[credentials..].sort_unstable_by_key(|value| value.len());
+
+        let mut builder = Builder::default();
+        let mut encoded_bytes = 0;
+        let mut raw_only = 0;
+        for value in &order {
+            forms::raw(value, &mut |piece| builder.add(piece));
+            if encoded_bytes < MAX_ENCODED_BYTES {
+                forms::encoded(value, &mut |piece| {
+                    encoded_bytes += piece.len();
+                    builder.add(piece);
+                });
+            } else {
+                raw_only += 1;
+            }
+        }
+        for line in lines {
+            forms::raw(line, &mut |piece| builder.add(piece));
+        }
+        Self { patterns: Arc::new(builder.build()), raw_only }
+    }
+
+    /// Knows nothing, masks nothing.
+    pub fn none() -> Self {
+        Self::new(&[], &[], &[])
+    }
+
+    /// How many values are known only as they stand, because all forms of all of them would take too much memory. 0 but for
+    /// jobs with more than about a megabyte of values.
+    pub fn raw_only(&self) -> usize {
+        self.raw_only
+    }
+
+    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        mask(text, &self.find(text.as_bytes()))
+    }
+
+    /// For a stream that arrives in chunks: a secret across the border of two chunks is masked too.
+    pub fn stream(&self) -> StreamRedactor {
+        StreamRedactor { patterns: self.patterns.clone(), held: Vec::new(), after_mask: false }
+    }
+
+    /// The places of all secrets in `text`, in order, apart from each other.
+    pub(super) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        scan(&self.patterns, text, true, |place| match found.last_mut() {
+            Some(last) if last.end == place.start => last.end = place.end,
+            _ => found.push(place),
+        });
+        found
+    }
+}
+
+/// `text` with a mask in place of each of `places` (in order, apart from each other, on character borders).
+pub(super) fn mask<'t>(text: &'t str, places: &[Range<usize>]) -> Cow<'t, str> {
+    if places.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut from = 0;
+    for place in places {
+        out.extend_from_slice(&text.as_bytes()[from..place.start]);
+        out.extend_from_slice(MASK);
+        from = place.end;
+    }
+    out.extend_from_slice(&text.as_bytes()[from..]);
+    // A pattern is whole characters, so what is left is too.
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// Takes apart what a value may show itself as: itself, each of its lines, and the password of a URL.
+fn collect<'v>(
+    value: &'v str,
+    is_public: &dyn Fn(&str) -> bool,
+    wholes: &mut HashSet<Cow<'v, str>>,
+    lines: &mut HashSet<&'v str>,
+) {
+    let value = value.trim();
+    if is_public(value) {
+        return;
+    }
+    let mut whole = |text: Cow<'v, str>| {
+        if is_long_enough(&text) {
+            wholes.insert(text);
+        }
+    };
+    whole(Cow::Borrowed(value));
+    if let Some(url) = public::url_of(value) {
+        let password = url.password().unwrap_or_else(|| url.username());
+        let plain = percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned();
+        for text in [plain, password.to_owned()] {
+            if !is_public(&text) {
+                whole(Cow::Owned(text));
+            }
+        }
+    }
+    if value.contains('\n') {
+        let parts = value.lines().map(str::trim);
+        lines.extend(parts.filter(|line| is_long_enough(line) && line.contains(char::is_alphanumeric) && !is_public(line)));
+    }
+}
+
+fn is_long_enough(text: &str) -> bool {
+    text.chars().nth(MIN_SECRET_CHARS - 1).is_some()
+}
+
+/// Goes through `text`, tells each secret's place, and returns how far it got: to the end, or, where the text may go on
+/// (`ends` is false), to where a secret may have begun.
+fn scan(patterns: &Patterns, text: &[u8], ends: bool, mut found: impl FnMut(Range<usize>)) -> usize {
+    if patterns.is_empty() {
+        return text.len();
+    }
+    let mut i = 0;
+    while i < text.len() {
+        i = patterns.next_candidate(text, i);
+        match patterns.at(&text[i..], ends) {
+            At::Pattern(len) => {
+                found(i..i + len);
+                i += len;
+            }
+            At::Nothing => i += 1,
+            At::Undecided => return i,
+        }
+    }
+    text.len()
+}
+
+/// Holds back only what may still become a secret: never more than a few hundred bytes.
+pub struct StreamRedactor {
+    patterns: Arc<Patterns>,
+    held: Vec<u8>,
+    /// The last thing let out was a mask.
+    after_mask: bool,
+}
 
 impl StreamRedactor {
     /// Takes the next chunk, returns what can be let out now.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
-        chunk.to_vec()
+        self.held.extend_from_slice(chunk);
+        self.release(false)
     }
+
     /// The end of the stream: what was still held back.
     pub fn finish(&mut self) -> Vec<u8> {
-        Vec::new()
+        self.release(true)
+    }
+
+    fn release(&mut self, ends: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.held.len());
+        let mut from = 0;
+        let mut after_mask = self.after_mask;
+        let until = scan(&self.patterns, &self.held, ends, |place| {
+            after_mask &= place.start == from;
+            out.extend_from_slice(&self.held[from..place.start]);
+            if !after_mask {
+                out.extend_from_slice(MASK);
+            }
+            after_mask = true;
+            from = place.end;
+        });
+        after_mask &= from == until;
+        out.extend_from_slice(&self.held[from..until]);
+        self.after_mask = after_mask;
+        self.held.drain(..until);
+        out
     }
 }

@@ -1,8 +1,13 @@
 //! A commit's tree: its entries in order and the blobs behind them, read from the mirror on demand.
 
+use std::cmp::Ordering;
+
+use git2::Oid;
+
+use super::objects::Objects;
 use crate::protocol::{CommitSha, Failure};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitInfo {
     pub sha: CommitSha,
     /// Seconds since the epoch, the committer's.
@@ -23,8 +28,8 @@ pub enum EntryKind {
 }
 
 /// One entry of the tree. `path` is relative, `/`-separated, validated: no empty, `.`, `..` or `.git` segment (in any case), no NUL,
-/// valid UTF-8 (else the fetch failed with `source.bad_path`).
-#[derive(Debug, Clone)]
+/// valid UTF-8 (else the fetch failed with `source.bad_path`). It may hold control characters and backslashes: they are data.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
     pub path: String,
     pub kind: EntryKind,
@@ -37,21 +42,55 @@ pub struct TreeEntry {
 /// Readable from any thread; holds the mirror against eviction as long as it lives.
 pub struct SourceTree {
     pub commit: CommitInfo,
+    entries: Vec<TreeEntry>,
+    objects: Objects,
 }
 
 impl SourceTree {
+    pub(super) fn new(commit: CommitInfo, entries: Vec<TreeEntry>, objects: Objects) -> Self {
+        Self { commit, entries, objects }
+    }
     /// All entries in BuildKit's order: depth first, siblings by name bytes, a directory before what is in it
     /// (so `a`, `a/b`, `a.c`: compare segment by segment).
     pub fn entries(&self) -> &[TreeEntry] {
-        &[]
+        &self.entries
     }
+    /// The entry of exactly this path.
     pub fn entry(&self, path: &str) -> Option<&TreeEntry> {
-        let _ = path;
-        None
+        let at = self.entries.binary_search_by(|e| in_order(&e.path, path)).ok()?;
+        self.entries.get(at)
     }
     /// The blob's bytes. Blocking: call from `spawn_blocking` or a reader thread. At most `MAX_FILE_BYTES`.
+    /// Empty for a directory or submodule.
     pub fn read(&self, entry: &TreeEntry) -> Result<Vec<u8>, Failure> {
-        let _ = entry;
-        Err(Failure::interrupted())
+        match (entry.kind, Oid::from_str(&entry.oid)) {
+            (EntryKind::Directory | EntryKind::Submodule, _) => Ok(Vec::new()),
+            (_, Ok(id)) => self.objects.blob(id, &entry.path),
+            (_, Err(_)) => Err(Objects::damaged(&entry.path, "its object id is none")),
+        }
+    }
+}
+
+impl std::fmt::Debug for SourceTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceTree").field("commit", &self.commit).field("entries", &self.entries.len()).finish_non_exhaustive()
+    }
+}
+
+/// Segment by segment: a slash goes before every other byte that a name can have.
+fn in_order(a: &str, b: &str) -> Ordering {
+    let weight = |byte: u8| if byte == b'/' { 0 } else { byte };
+    a.bytes().map(weight).cmp(b.bytes().map(weight))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_comes_before_what_is_in_it_and_that_before_its_longer_siblings() {
+        let mut paths = ["a.c", "b", "a/b", "a", "a/b/c", "a-b", "a/b.c", "a\u{1}"];
+        paths.sort_by(|x, y| in_order(x, y));
+        assert_eq!(paths, ["a", "a/b", "a/b/c", "a/b.c", "a\u{1}", "a-b", "a.c", "b"]);
     }
 }

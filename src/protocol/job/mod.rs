@@ -1,10 +1,16 @@
 //! PURE: a queue element, read and validated into a [`Job`].
 
+mod raw;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
 use secrecy::SecretString;
 use url::Url;
 
 use super::id::{BranchName, CommitSha, DeploymentId, RepositoryName, ServiceId};
-use super::outcome::Failure;
+use super::outcome::{Code, Failure};
 
 /// Which commit to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +22,7 @@ pub enum CommitRef {
 
 #[derive(Debug, Clone)]
 pub struct GitCredentials {
+    /// May be empty: some hosts take a token alone.
     pub username: String,
     pub password: SecretString,
 }
@@ -64,10 +71,39 @@ pub struct JobRejected {
     pub failure: Failure,
 }
 
+/// So much of an element that is too large is looked through for the deployment's id.
+const SALVAGE_BYTES: usize = 64 * 1024;
+
 impl Job {
-    /// Reads one queue element. `max_bytes` is `MAX_JOB_BYTES`.
-    pub fn parse(element: &[u8], max_bytes: usize) -> Result<Job, JobRejected> {
-        let _ = (element, max_bytes);
-        unimplemented!()
+    /// Reads one queue element. `max_bytes` is `MAX_JOB_BYTES`; `github_url` is the base that GITHUB jobs clone from (`GITHUB_URL`).
+    ///
+    /// Memory: at most a few times the element, whatever it holds. A field given twice counts as given last.
+    pub fn parse(element: &[u8], max_bytes: usize, github_url: &Url) -> Result<Job, JobRejected> {
+        if element.len() > max_bytes {
+            return Err(JobRejected::too_large(element, element.len() as u64, max_bytes));
+        }
+        let (raw, syntax) = raw::read(element);
+        if let Err(problem) = syntax {
+            let failure = Failure::new(
+                Code::JobMalformed,
+                format!("The queue element is not a job: {problem}."),
+                "Push one JSON object as the README describes it.",
+            );
+            return Err(JobRejected { deployment: raw.deployment_id(), failure });
+        }
+        validate::validate(raw, github_url)
+    }
+}
+
+impl JobRejected {
+    /// Of an element of `bytes` bytes; `head` is its beginning, as much as was read.
+    pub fn too_large(head: &[u8], bytes: u64, max_bytes: usize) -> JobRejected {
+        let (raw, _) = raw::read(&head[..head.len().min(SALVAGE_BYTES)]);
+        let failure = Failure::new(
+            Code::JobTooLarge,
+            format!("The queue element has {bytes} bytes; at most {max_bytes} are taken."),
+            "Make the environment variables smaller, or raise MAX_JOB_BYTES.",
+        );
+        JobRejected { deployment: raw.deployment_id(), failure }
     }
 }

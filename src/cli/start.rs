@@ -1,0 +1,71 @@
+//! What every command begins with: configuration, log, runtime; and how it says what is wrong.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{LoggingConfig, Settings, Surroundings};
+use crate::exit::Exit;
+use crate::secrets::{Redactor, SecretString};
+use crate::telemetry::{self, Masks};
+
+/// How long threads that are stuck in a file or a terminal may hold up the end.
+const STUCK_THREADS: Duration = Duration::from_secs(1);
+
+/// Reads all layers; nothing is understood yet.
+pub(super) fn settings(config_file: Option<PathBuf>) -> Result<Settings, Exit> {
+    match Surroundings::of_process(config_file) {
+        Ok(surroundings) => Ok(Settings::read(&surroundings)),
+        Err(e) => Err(fail(Exit::Config, format!("the working directory cannot be read: {e}"))),
+    }
+}
+
+/// The log, with every secret of the configuration masked in it.
+pub(super) struct Log {
+    pub(super) masks: Arc<Masks>,
+    _guard: telemetry::Guard,
+}
+
+pub(super) fn log(config: &LoggingConfig, secrets: &[SecretString], warnings: &[String]) -> Result<Log, Exit> {
+    let masks = Masks::new(Redactor::new(secrets, &[], &[]));
+    let guard = telemetry::init(config, masks.mask()).map_err(|e| fail(Exit::Config, e))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Log { masks, _guard: guard })
+}
+
+/// As [`log()`], for commands that need only a part of the configuration.
+pub(super) fn log_of(settings: &Settings) -> Result<Log, Exit> {
+    let config = settings.logging().map_err(|e| fail(Exit::Config, e))?;
+    log(&config, &settings.secrets(), settings.warnings())
+}
+
+pub(super) fn block_on(command: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(command);
+            runtime.shutdown_timeout(STUCK_THREADS);
+            exit
+        }
+        Err(e) => fail(Exit::Temporary, format!("the threads to work with cannot be started: {e}")),
+    }
+}
+
+/// Says what is wrong on standard error, in the form of every command.
+pub(super) fn fail(exit: Exit, problem: impl Display) -> Exit {
+    eprintln!("slipway: {problem}");
+    exit
+}
+
+/// Writes a command's result to standard output. A reader that went away (`| head`) is no error.
+pub(super) fn output(text: impl Display) -> Exit {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Ok(()) => Exit::Ok,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(e) => fail(Exit::Temporary, format!("standard output cannot be written to: {e}")),
+    }
+}

@@ -1,0 +1,105 @@
+//! PURE: the list of all keys: their name in a TOML file, their environment variable, and whether they are secret.
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// `table.name` in a TOML file.
+    pub name: &'static str,
+    /// The environment variable, also its name in `.env`.
+    pub env: &'static str,
+    /// Masked wherever it is shown; may also come from `<env>_FILE`, `<name>_file` and a systemd credential.
+    pub secret: bool,
+}
+
+const fn open(name: &'static str, env: &'static str) -> Key {
+    Key { name, env, secret: false }
+}
+const fn secret(name: &'static str, env: &'static str) -> Key {
+    Key { name, env, secret: true }
+}
+
+/// Every key, in the order of `config/default.toml`.
+pub const KEYS: &[Key] = &[
+    open("worker.work_dir", "WORK_DIR"),
+    open("worker.max_concurrent_builds", "MAX_CONCURRENT_BUILDS"),
+    open("worker.drain_timeout", "DRAIN_TIMEOUT"),
+    open("worker.build_timeout", "BUILD_TIMEOUT"),
+    open("worker.build_silence_timeout", "BUILD_SILENCE_TIMEOUT"),
+    open("worker.retry_limit", "RETRY_LIMIT"),
+    open("worker.retry_window", "RETRY_WINDOW"),
+    open("worker.min_free_disk", "MIN_FREE_DISK"),
+    open("redis.host", "REDIS_HOST"),
+    open("redis.port", "REDIS_PORT"),
+    open("redis.username", "REDIS_USERNAME"),
+    secret("redis.password", "REDIS_PASSWORD"),
+    open("redis.queue_name", "REDIS_QUEUE_NAME"),
+    open("redis.cancel_channel_name", "REDIS_CANCEL_CHANNEL_NAME"),
+    open("redis.max_job_bytes", "MAX_JOB_BYTES"),
+    open("dashboard.url", "API_URL"),
+    secret("dashboard.key", "API_KEY"),
+    open("dashboard.timeout", "API_TIMEOUT"),
+    open("dashboard.log_max_bytes", "LOG_MAX_BYTES"),
+    open("dashboard.journal_max_bytes", "JOURNAL_MAX_BYTES"),
+    open("git.allowed_hosts", "GIT_ALLOWED_HOSTS"),
+    open("git.github_url", "GITHUB_URL"),
+    open("git.idle_timeout", "GIT_IDLE_TIMEOUT"),
+    open("git.min_rate", "GIT_MIN_RATE"),
+    open("git.max_fetch_bytes", "MAX_FETCH_BYTES"),
+    open("git.max_files", "MAX_FILES"),
+    open("git.max_file_bytes", "MAX_FILE_BYTES"),
+    open("git.cache_max", "GIT_CACHE_MAX"),
+    open("build.docker_host", "DOCKER_HOST"),
+    open("build.platform", "BUILD_PLATFORM"),
+    open("build.network", "BUILD_NETWORK"),
+    open("build.cache_max", "BUILD_CACHE_MAX"),
+    open("build.context_git_dir", "CONTEXT_GIT_DIR"),
+    secret("build.pull_registries", "PULL_REGISTRIES"),
+    open("aws.region", "AWS_REGION"),
+    secret("aws.access_key_id", "AWS_ACCESS_KEY_ID"),
+    secret("aws.secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+    secret("aws.session_token", "AWS_SESSION_TOKEN"),
+    open("aws.endpoint_url", "AWS_ENDPOINT_URL"),
+    open("ecr.repository_prefix", "ECR_REPOSITORY_PREFIX"),
+    open("ecr.keep_images", "ECR_KEEP_IMAGES"),
+    open("ecr.registry_host", "ECR_REGISTRY_HOST"),
+    open("registry.host", "REGISTRY_HOST"),
+    open("registry.repository_prefix", "REGISTRY_REPOSITORY_PREFIX"),
+    open("registry.username", "REGISTRY_USERNAME"),
+    secret("registry.password", "REGISTRY_PASSWORD"),
+    open("registry.insecure", "REGISTRY_INSECURE"),
+    open("log.level", "LOG_LEVEL"),
+    open("log.format", "LOG_FORMAT"),
+    open("log.dir", "LOG_DIR"),
+];
+
+/// The known name nearest to `written`, where one is near enough to have been meant.
+pub fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    known
+        .map(|k| (strsim::jaro_winkler(written, k), k))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_answered_with_the_one_that_was_meant() {
+        let names = || KEYS.iter().map(|k| k.name);
+        assert_eq!(nearest("redis.pasword", names()), Some("redis.password"));
+        assert_eq!(nearest("worker.max_concurent_builds", names()), Some("worker.max_concurrent_builds"));
+        assert_eq!(nearest("zzz", names()), None);
+    }
+
+    #[test]
+    fn no_name_and_no_variable_stands_for_two_keys() {
+        for (i, a) in KEYS.iter().enumerate() {
+            for b in &KEYS[i + 1..] {
+                assert_ne!(a.name, b.name);
+                assert_ne!(a.env, b.env);
+            }
+        }
+    }
+}

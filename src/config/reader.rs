@@ -1,0 +1,191 @@
+//! PURE: understands the values of keys. Collects every error instead of stopping at the first.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::errors::ConfigError;
+use super::keys::{KEYS, Key};
+use super::layers::{DEFAULT_ORIGIN, Raw, label};
+use super::units;
+
+/// Hands out values by environment variable name. `None` means: an error was noted.
+pub(super) struct Reader<'s> {
+    values: &'s BTreeMap<&'static str, Raw>,
+    working_dir: &'s Path,
+    pub(super) errors: Vec<ConfigError>,
+}
+
+impl<'s> Reader<'s> {
+    pub(super) fn new(values: &'s BTreeMap<&'static str, Raw>, working_dir: &'s Path) -> Self {
+        Self { values, working_dir, errors: Vec::new() }
+    }
+
+    /// The value and where it came from. Empty where a file says `""`.
+    fn raw(&self, env: &str) -> (&'static Key, Option<&'s Raw>) {
+        let Some(key) = KEYS.iter().find(|k| k.env == env) else { unreachable!("{env} is not in the list of keys") };
+        (key, self.values.get(key.name))
+    }
+
+    /// Notes an error about `env`'s value. `problem` continues a sentence that begins with the value.
+    pub(super) fn reject(&mut self, env: &str, problem: &str) {
+        let (key, raw) = self.raw(env);
+        // Nothing was given, so there is no source to name.
+        let origin = raw.filter(|r| !r.value.is_empty() || r.origin != DEFAULT_ORIGIN).map(|r| r.origin.clone());
+        let problem = match raw {
+            // A URL with a password in it is rejected too, and not repeated here.
+            Some(r) if !key.secret && !r.value.is_empty() && !r.value.contains('@') => format!("{:?} {problem}", r.value),
+            Some(r) if !r.value.is_empty() => format!("the value {problem}"),
+            _ => problem.to_owned(),
+        };
+        self.errors.push(ConfigError { subject: label(key), origin, problem });
+    }
+
+    /// Notes that these keys are wrong together.
+    pub(super) fn reject_together(&mut self, envs: &[&str], problem: impl Into<String>) {
+        self.errors.push(ConfigError { subject: envs.join(", "), origin: None, problem: problem.into() });
+    }
+
+    /// `None` where the key is empty or not set; no error.
+    pub(super) fn given(&self, env: &str) -> Option<&'s str> {
+        self.raw(env).1.map(|r| r.value.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// A value that has to be there.
+    pub(super) fn text(&mut self, env: &str) -> Option<String> {
+        let given = self.given(env).map(str::to_owned);
+        if given.is_none() {
+            self.reject(env, "is not set");
+        }
+        given
+    }
+
+    pub(super) fn secret(&mut self, env: &str) -> Option<SecretString> {
+        let given = self.given_secret(env);
+        if given.is_none() {
+            self.reject(env, &format!("is not set. Set it, or {env}_FILE to a file that holds it"));
+        }
+        given
+    }
+
+    pub(super) fn given_secret(&self, env: &str) -> Option<SecretString> {
+        self.given(env).map(SecretString::from)
+    }
+
+    /// A value that `check` understands, or an error whose sentence goes on with what `check` says.
+    pub(super) fn parsed<T>(&mut self, env: &str, check: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
+        let text = self.text(env)?;
+        match check(&text) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.reject(env, problem);
+                None
+            }
+        }
+    }
+
+    /// As [`Reader::parsed`], for keys that may be left out. `None`: an error was noted.
+    pub(super) fn given_parsed<T>(
+        &mut self,
+        env: &str,
+        check: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Option<Option<T>> {
+        if self.given(env).is_none() { Some(None) } else { self.parsed(env, check).map(Some) }
+    }
+
+    pub(super) fn number<T: FromStr + PartialOrd + std::fmt::Display>(
+        &mut self,
+        env: &str,
+        within: RangeInclusive<T>,
+    ) -> Option<T> {
+        let number = self.text(env)?.parse().ok().filter(|n| within.contains(n));
+        if number.is_none() {
+            self.reject(env, &format!("is not a whole number from {} to {}", within.start(), within.end()));
+        }
+        number
+    }
+
+    /// A time above zero.
+    pub(super) fn duration(&mut self, env: &str) -> Option<Duration> {
+        self.parsed(env, |text| match units::duration(text)? {
+            Duration::ZERO => Err("must not be zero"),
+            time => Ok(time),
+        })
+    }
+
+    pub(super) fn duration_or_zero(&mut self, env: &str) -> Option<Duration> {
+        self.parsed(env, units::duration)
+    }
+
+    /// A size of at least `least` bytes, whose error says `too_small`.
+    pub(super) fn size(&mut self, env: &str, least: u64, too_small: &'static str) -> Option<u64> {
+        self.parsed(env, |text| units::size(text).and_then(|n| if n < least { Err(too_small) } else { Ok(n) }))
+    }
+
+    pub(super) fn flag(&mut self, env: &str) -> Option<bool> {
+        self.parsed(env, flag)
+    }
+
+    /// A folder; a relative one begins in the working directory.
+    pub(super) fn path(&mut self, env: &str) -> Option<PathBuf> {
+        self.text(env).map(|p| self.working_dir.join(p))
+    }
+
+    /// As [`Reader::path`], for keys that may be left out.
+    pub(super) fn given_path(&self, env: &str) -> Option<PathBuf> {
+        self.given(env).map(|p| self.working_dir.join(p))
+    }
+
+    /// An http or https URL without user, query and fragment, and without a slash at the end of its path.
+    pub(super) fn url(&mut self, env: &str) -> Option<Url> {
+        self.parsed(env, http_url)
+    }
+}
+
+pub(super) fn flag(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("is neither true nor false"),
+    }
+}
+
+pub(super) fn http_url(text: &str) -> Result<Url, &'static str> {
+    let mut url = Url::parse(text).map_err(|_| "is not a URL such as http://127.0.0.1:3000/api")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("does not begin with http:// or https://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or password; those would be shown in logs");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("has a query (?) or fragment (#)");
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// `host` or `host:port`, in small letters.
+pub(super) fn host_and_port(text: &str) -> Result<String, &'static str> {
+    if text.contains("://") {
+        return Err("has a scheme; write host or host:port");
+    }
+    if text.contains('/') {
+        return Err("has a path; write host or host:port");
+    }
+    if text.contains('@') {
+        return Err("has a user; write host or host:port");
+    }
+    let url = Url::parse(&format!("http://{text}")).map_err(|_| "is not host or host:port")?;
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'));
+    if !plain || url.host_str().is_none_or(str::is_empty) || url.path() != "/" {
+        return Err("is not host or host:port");
+    }
+    Ok(text.to_ascii_lowercase())
+}

@@ -1,0 +1,99 @@
+//! Free disk space, and whether there is enough of it to claim a job.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bollard::Docker;
+
+use crate::protocol::{Code, Failure};
+
+/// A place that builds write to, with what is free for us there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Space {
+    /// As the operator knows it: "WORK_DIR", "the Engine's data".
+    pub name: &'static str,
+    pub path: PathBuf,
+    /// Bytes that a process without root's reserve can still write.
+    pub free: u64,
+}
+
+/// Measures the file system that has `path`. A system call that may block on a dead network mount: not for the runtime's threads.
+pub fn measure(name: &'static str, path: &Path) -> io::Result<Space> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(Space { name, path: path.to_owned(), free: stat.f_bavail.saturating_mul(stat.f_frsize) })
+}
+
+/// WORK_DIR, and the Engine's data where it is on this host (see [`engine_root`]).
+pub async fn measure_all(work_dir: PathBuf, engine_root: Option<PathBuf>) -> io::Result<Vec<Space>> {
+    let measuring = tokio::task::spawn_blocking(move || {
+        let work = measure("WORK_DIR", &work_dir)?;
+        let engine = engine_root.map(|path| measure("the Engine's data", &path)).transpose()?;
+        Ok(std::iter::once(work).chain(engine).collect())
+    });
+    measuring.await.map_err(io::Error::other)?
+}
+
+/// Where the Engine keeps images and cache, if that directory is on this host: from inside a container only the socket is.
+pub async fn engine_root(engine: &Docker) -> Option<PathBuf> {
+    let root = PathBuf::from(engine.info().await.ok()?.docker_root_dir?);
+    let found = root.clone();
+    let is_here = tokio::task::spawn_blocking(move || found.is_dir()).await.unwrap_or(false);
+    is_here.then_some(root)
+}
+
+/// `Err` says in a line which place is short of `floor` bytes (`MIN_FREE_DISK`).
+pub fn enough(spaces: &[Space], floor: u64) -> Result<(), Failure> {
+    let Some(short) = spaces.iter().filter(|space| space.free < floor).min_by_key(|space| space.free) else {
+        return Ok(());
+    };
+    let code = if short.name == "WORK_DIR" { Code::WorkerDiskFull } else { Code::EngineDiskFull };
+    Err(Failure::new(
+        code,
+        format!(
+            "{} ({}) has {} free, less than MIN_FREE_DISK ({}): no job is claimed.",
+            short.name,
+            short.path.display(),
+            gibibytes(short.free),
+            gibibytes(floor)
+        ),
+        "Free disk space (docker system prune), lower BUILD_CACHE_MAX, or lower MIN_FREE_DISK.",
+    ))
+}
+
+fn gibibytes(bytes: u64) -> String {
+    let tenths = u128::from(bytes) * 10 / (1 << 30);
+    format!("{}.{} GiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn space(name: &'static str, free: u64) -> Space {
+        Space { name, path: "/data".into(), free }
+    }
+
+    #[test]
+    fn a_job_is_claimed_only_where_every_place_has_room() {
+        assert_eq!(enough(&[space("WORK_DIR", 10), space("the Engine's data", 10)], 10), Ok(()));
+        let failure = enough(&[space("WORK_DIR", 3 << 30), space("the Engine's data", 1 << 29)], 1 << 30).unwrap_err();
+        assert_eq!(failure.code, Code::EngineDiskFull);
+        assert!(failure.cause.contains("the Engine's data (/data) has 0.5 GiB free"), "{failure}");
+        assert_eq!(enough(&[space("WORK_DIR", 0)], 1).unwrap_err().code, Code::WorkerDiskFull);
+    }
+
+    #[test]
+    fn a_directory_of_this_machine_is_measured() {
+        assert!(measure("WORK_DIR", Path::new("/")).unwrap().free > 0);
+        assert!(measure("WORK_DIR", Path::new("/no/such/place")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_is_short_exactly_below_the_floor(free: u64, floor: u64) {
+            prop_assert_eq!(enough(&[space("WORK_DIR", free)], floor).is_err(), free < floor);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The one task that keeps this host tidy: caches below their limits after each build, leftovers swept now and then, free space watched.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::Docker;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::build_cache::BuildCache;
+use super::live::Live;
+use super::{disk, sweep};
+use crate::source::GitSourceStage;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+
+/// One per process.
+pub struct Housekeeper {
+    engine: Docker,
+    work_dir: PathBuf,
+    worker_id: String,
+    min_free_disk: u64,
+    build_cache: BuildCache,
+    /// The attempts that may own something on this host.
+    pub live: Live,
+    built: Notify,
+    /// Why there is no room for another job.
+    no_room: Mutex<Option<String>>,
+}
+
+impl Housekeeper {
+    pub fn new(engine: Docker, work_dir: PathBuf, worker_id: String, min_free_disk: u64, build_cache_max: u64) -> Self {
+        Self {
+            build_cache: BuildCache::new(engine.clone(), build_cache_max),
+            engine,
+            work_dir,
+            worker_id,
+            min_free_disk,
+            live: Live::default(),
+            built: Notify::new(),
+            no_room: Mutex::new(None),
+        }
+    }
+
+    /// To be called after each build.
+    pub fn build_ended(&self) {
+        self.built.notify_one();
+    }
+
+    /// Whether there is disk space for another job; `Err` says where there is not. As measured a few seconds ago.
+    pub fn room(&self) -> Result<(), String> {
+        match &*self.no_room.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what no live attempt of this worker owns.
+    pub async fn sweep(&self) {
+        let is_live = |deployment: &crate::protocol::DeploymentId, attempt| self.live.contains(deployment, attempt);
+        let report = sweep::sweep(&self.engine, &self.worker_id, self.work_dir.join("tmp"), &is_live).await;
+        for failure in &report.failures {
+            tracing::warn!("swept, but not all: {failure}");
+        }
+        if !report.found_nothing() {
+            let sweep::SweepReport { containers, names, images, files, .. } = report;
+            tracing::info!(containers, names, images, files, "removed what attempts had left behind");
+        }
+    }
+
+    /// Until `stop`. `mirrors`: the git cache that is trimmed.
+    pub async fn run(&self, mirrors: &GitSourceStage, stop: CancellationToken) {
+        let work = async {
+            tokio::join!(self.watch_space(), self.tidy(mirrors, &stop));
+        };
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn watch_space(&self) {
+        let mut tick = interval(MEASURE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let engine_root = disk::engine_root(&self.engine).await;
+            let room = match disk::measure_all(self.work_dir.clone(), engine_root).await {
+                Ok(spaces) => disk::enough(&spaces, self.min_free_disk).err().map(|failure| failure.to_string()),
+                Err(error) => Some(format!("the free space of WORK_DIR cannot be measured: {error}")),
+            };
+            *self.no_room.lock().unwrap_or_else(PoisonError::into_inner) = room;
+        }
+    }
+
+    async fn tidy(&self, mirrors: &GitSourceStage, stop: &CancellationToken) {
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.reset();
+        loop {
+            tokio::select! {
+                () = self.built.notified() => {}
+                _ = sweep.tick() => self.sweep().await,
+            }
+            self.build_cache.keep_below_max(stop).await;
+            if let Err(failure) = mirrors.evict().await {
+                tracing::warn!("git mirrors could not be trimmed: {failure}");
+            }
+        }
+    }
+}

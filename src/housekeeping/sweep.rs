@@ -1,0 +1,185 @@
+//! Removes what attempts of this worker left behind that are no longer alive: containers, names and images in the Engine,
+//! files in `WORK_DIR/tmp`. Ownership decides, never age; what is another worker's, or a person's, stays.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{ContainerSummary, ImageSummary};
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+};
+
+use super::leftover::{self, Attempt, ImageVerdict};
+use crate::image::labels;
+use crate::protocol::DeploymentId;
+
+/// What was removed, and what could not be.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    pub containers: usize,
+    /// Names taken from images that keep another.
+    pub names: usize,
+    pub images: usize,
+    pub files: usize,
+    /// One line each. The next sweep tries again.
+    pub failures: Vec<String>,
+}
+
+impl SweepReport {
+    pub fn found_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `is_live` is asked after the lists were read: an attempt that has begun meanwhile is not taken for a dead one. It must
+/// know an attempt from before it makes anything until everything of it is gone. `tmp`: `WORK_DIR/tmp`.
+pub async fn sweep(
+    engine: &Docker,
+    worker_id: &str,
+    tmp: PathBuf,
+    is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
+) -> SweepReport {
+    let mut report = SweepReport::default();
+    // Containers first: an image is not removed while one stands on it.
+    if let Err(error) = sweep_containers(engine, worker_id, is_live, &mut report).await {
+        report.failures.push(format!("leftover containers: {error}"));
+    }
+    if let Err(error) = sweep_images(engine, worker_id, is_live, &mut report).await {
+        report.failures.push(format!("leftover images: {error}"));
+    }
+    match sweep_files(tmp, is_live).await {
+        Ok((files, failures)) => {
+            report.files = files;
+            report.failures.extend(failures);
+        }
+        Err(error) => report.failures.push(format!("leftover files: {error}")),
+    }
+    report
+}
+
+fn of_worker(worker_id: &str) -> HashMap<&'static str, Vec<String>> {
+    HashMap::from([("label", vec![format!("{}={worker_id}", labels::WORKER)])])
+}
+
+async fn sweep_containers(
+    engine: &Docker,
+    worker_id: &str,
+    is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
+    report: &mut SweepReport,
+) -> Result<(), Error> {
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&of_worker(worker_id)).build();
+    for container in engine.list_containers(Some(options)).await? {
+        let dead = Attempt::of(container.labels.as_ref()).is_some_and(|a| !is_live(&a.deployment, a.number));
+        let Some(id) = container.id.clone().filter(|_| dead) else {
+            continue;
+        };
+        if !is_our_own(engine, &container, worker_id).await? {
+            continue;
+        }
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match gone(engine.remove_container(&id, Some(options)).await) {
+            Ok(()) => report.containers += 1,
+            Err(error) => report.failures.push(format!("container {id}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// A container has its image's labels as well as its own: one that somebody runs from a built image carries this worker's.
+/// Ours is only one whose image does not.
+async fn is_our_own(engine: &Docker, container: &ContainerSummary, worker_id: &str) -> Result<bool, Error> {
+    let Some(image) = &container.image_id else {
+        return Ok(false);
+    };
+    match engine.inspect_image(image).await {
+        Ok(image) => {
+            let inherited = image.config.and_then(|config| config.labels).and_then(|mut all| all.remove(labels::WORKER));
+            Ok(inherited.as_deref() != Some(worker_id))
+        }
+        // The image is gone, so nobody can tell: leave it to a person.
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn sweep_images(
+    engine: &Docker,
+    worker_id: &str,
+    is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
+    report: &mut SweepReport,
+) -> Result<(), Error> {
+    let options = ListImagesOptionsBuilder::default().filters(&of_worker(worker_id)).build();
+    for image in engine.list_images(Some(options)).await? {
+        let ImageSummary { id, repo_tags, labels, .. } = image;
+        let Some(attempt) = Attempt::of(Some(&labels)).filter(|a| !is_live(&a.deployment, a.number)) else {
+            continue;
+        };
+        let ImageVerdict { names, then_remove } = leftover::judge_image(&attempt, &id, &repo_tags);
+        for name in &names {
+            match gone(engine.remove_image(name, None::<RemoveImageOptions>, None).await.map(drop)) {
+                Ok(()) if then_remove => {}
+                Ok(()) => report.names += 1,
+                Err(error) => report.failures.push(format!("image name {name}: {error}")),
+            }
+        }
+        if !then_remove {
+            continue;
+        }
+        // Unforced: an image that got a second name meanwhile, or has a container, stays. It went already with its last name.
+        match gone(engine.remove_image(&id, None::<RemoveImageOptions>, None).await.map(drop)) {
+            Ok(()) => report.images += 1,
+            Err(Error::DockerResponseServerError { status_code: 409, .. }) => {}
+            Err(error) => report.failures.push(format!("image {id}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// Already gone is gone.
+fn gone(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+async fn sweep_files(tmp: PathBuf, is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync)) -> io::Result<(usize, Vec<String>)> {
+    let listing = tokio::task::spawn_blocking(move || leftover_entries(&tmp));
+    let found = listing.await.map_err(io::Error::other)??;
+    let dead: Vec<PathBuf> = found.into_iter().filter(|(a, _)| !is_live(&a.deployment, a.number)).map(|(_, path)| path).collect();
+    let removing = tokio::task::spawn_blocking(move || {
+        let mut removed = 0;
+        let mut failures = Vec::new();
+        for path in dead {
+            match remove_entry(&path) {
+                Ok(()) => removed += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failures.push(format!("{}: {error}", path.display())),
+            }
+        }
+        (removed, failures)
+    });
+    removing.await.map_err(io::Error::other)
+}
+
+fn leftover_entries(tmp: &Path) -> io::Result<Vec<(Attempt, PathBuf)>> {
+    let entries = match std::fs::read_dir(tmp) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        found.extend(entry.file_name().to_str().and_then(Attempt::of_file).map(|attempt| (attempt, entry.path())));
+    }
+    Ok(found)
+}
+
+/// Never follows a symbolic link.
+fn remove_entry(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+}

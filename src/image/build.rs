@@ -1,0 +1,152 @@
+//! One running build: the request, its answer to the end, and the way it is stopped.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+
+use super::engine::{EngineConnection, error_message, open_connection};
+use super::failure::{FailedStep, classify, engine_error, engine_lost};
+use super::messages::{BuildMessage, MessageReader};
+use super::progress::Progress;
+use super::tasks::BuildTasks;
+use crate::protocol::Failure;
+use crate::stage::StageContext;
+
+/// How long a build that was told to stop may take to end, before its connection is cut.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same where the image is being written already, which nothing interrupts.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The Engine forgets a stop that comes before it has begun the build: it is told again.
+const STOP_AGAIN: Duration = Duration::from_millis(250);
+
+/// How a build ended that did not fail.
+pub enum End {
+    /// The image's id.
+    Built(String),
+    /// The token tripped; the image's id if there was one all the same.
+    Stopped(Option<String>),
+}
+
+pub struct RunningBuild<'a> {
+    pub socket: &'a Path,
+    /// The API version that was negotiated, `1.41`.
+    pub version: &'a str,
+    pub query: &'a str,
+    pub build_id: &'a str,
+    pub tasks: &'a BuildTasks,
+    pub ctx: &'a StageContext,
+}
+
+/// All that the Engine told of the build.
+#[derive(Default)]
+struct Told {
+    image: Option<String>,
+    error: Option<String>,
+    failed: Option<FailedStep>,
+}
+
+impl RunningBuild<'_> {
+    /// Sends the request and follows the answer to its end.
+    ///
+    /// A stopped build is told so by its id and then followed to its end: only so is it known that nothing of it goes on, and whether an
+    /// image appeared. (Cutting the connection stops a RUN as well, but BuildKit goes on to write an image that it has begun to write.)
+    pub async fn follow(&self, connection: EngineConnection) -> Result<End, Failure> {
+        let exporting = AtomicBool::new(false);
+        let mut answer = pin!(self.read_answer(connection, &exporting));
+        let told = tokio::select! {
+            told = &mut answer => told?,
+            () = self.ctx.cancel.cancelled() => return Ok(End::Stopped(self.stop(answer, &exporting).await)),
+        };
+        match (told.error, told.image) {
+            // the Engine stops a build of its own accord only where it was told to by us
+            (Some(_), image) if self.ctx.cancel.is_cancelled() => Ok(End::Stopped(image)),
+            (Some(error), _) => Err(classify(&error, told.failed.as_ref())),
+            (None, Some(image)) => Ok(End::Built(image)),
+            (None, None) => Err(engine_lost("its answer ended without a result.")),
+        }
+    }
+
+    async fn read_answer(&self, mut connection: EngineConnection, exporting: &AtomicBool) -> Result<Told, Failure> {
+        let lost = |error: hyper::Error| engine_lost(&format!("{error}."));
+        let request = self.request(&format!("build?{}", self.query))?;
+        let response = connection.send_request(request).await.map_err(lost)?;
+        if !response.status().is_success() {
+            let message = error_message(response.status(), response.into_body()).await;
+            return Err(classify(&message, None));
+        }
+        self.read_body(response.into_body(), exporting).await
+    }
+
+    async fn read_body(&self, mut body: Incoming, exporting: &AtomicBool) -> Result<Told, Failure> {
+        let log = &self.ctx.log;
+        let mut emit = |kind, text: &str| log.line(kind, text);
+        let (mut reader, mut progress, mut told) =
+            (MessageReader::default(), Progress::new(self.ctx.redactor.clone()), Told::default());
+        let broken = loop {
+            let frame = match body.frame().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => break Some(engine_lost(&format!("{error}."))),
+                None => break None,
+            };
+            let Ok(part) = frame.into_data() else { continue };
+            let now = Instant::now();
+            let read = reader.push(&part, |message| match message {
+                BuildMessage::Status(status) => progress.apply(status, now, &mut emit),
+                BuildMessage::Image(id) => told.image = Some(id),
+                BuildMessage::Error(error) => told.error = Some(error),
+            });
+            exporting.store(progress.is_exporting(), Ordering::Relaxed);
+            if let Err(error) = read {
+                break Some(engine_error(&format!("its answer cannot be read: {error}")));
+            }
+        };
+        progress.finish(Instant::now(), &mut emit);
+        told.failed = progress.failed_step().cloned();
+        match broken {
+            Some(failure) if told.error.is_none() => Err(failure),
+            _ => Ok(told),
+        }
+    }
+
+    /// Tells the Engine to stop and waits for the answer's end; the image's id if one was written.
+    async fn stop(&self, answer: impl Future<Output = Result<Told, Failure>>, exporting: &AtomicBool) -> Option<String> {
+        let give_up = async {
+            let began = Instant::now();
+            let limit = || if exporting.load(Ordering::Relaxed) { EXPORT_TIMEOUT } else { STOP_TIMEOUT };
+            while began.elapsed() < limit() {
+                if let Err(failure) = self.ask_to_stop().await {
+                    tracing::debug!(%failure, "the Engine was not reached to stop a build");
+                }
+                tokio::time::sleep(STOP_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            told = answer => told.ok().and_then(|told| told.image),
+            () = give_up => {
+                tracing::warn!("the Engine did not end a stopped build in time; its connection is cut");
+                None
+            }
+        }
+    }
+
+    async fn ask_to_stop(&self) -> Result<(), Failure> {
+        let request = self.request(&format!("build/cancel?id={}", self.build_id))?;
+        let mut connection = open_connection(self.socket, self.tasks).await?;
+        connection.send_request(request).await.map_err(|error| engine_lost(&error.to_string()))?;
+        Ok(())
+    }
+
+    fn request(&self, path: &str) -> Result<http::Request<Empty<Bytes>>, Failure> {
+        http::Request::post(format!("/v{}/{path}", self.version))
+            .header("Host", "docker")
+            .header("Content-Type", "application/x-tar")
+            .body(Empty::new())
+            .map_err(|error| engine_error(&format!("the request cannot be written: {error}")))
+    }
+}

@@ -1,0 +1,171 @@
+//! The Dockerfile stage: one build from its session to the image's id, its cancellation, and the removal of images.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::rand::fill;
+use bollard::errors::Error as EngineApiError;
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+
+use super::BuiltImage;
+use super::build::{End, RunningBuild};
+use super::engine::open_connection;
+use super::failure::engine_error;
+use super::filesync::{ContextFiles, Sent};
+use super::request::{BuildRequest, attempt_filter, build_query, own_labels, source_labels};
+use super::services::{PullCredentialsService, SecretsService};
+use super::session::{SessionServices, open_session};
+use super::tasks::BuildTasks;
+use super::tenant::TenantNames;
+use crate::config::BuildConfig;
+use crate::context::BuildContext;
+use crate::protocol::{Failure, Job};
+use crate::secrets::SecretString;
+use crate::source::CommitInfo;
+use crate::stage::StageContext;
+
+/// Builds Dockerfiles through the Engine's BuildKit, each in a session of its own.
+pub struct DockerfileStage {
+    config: BuildConfig,
+    engine: bollard::Docker,
+    host_key: SecretString,
+    worker: String,
+}
+
+impl DockerfileStage {
+    /// `host_key`: this WORK_DIR's random key; it keeps tenants' caches apart. `worker_id` goes into labels.
+    pub fn new(config: BuildConfig, engine: bollard::Docker, host_key: SecretString, worker_id: String) -> Self {
+        Self { config, engine, host_key, worker: worker_id }
+    }
+
+    /// Serves the context, follows the build, writes its steps and output to the job's log.
+    /// When the token trips nothing of the build is left: an image that appears while exporting is removed before this returns.
+    pub async fn build(
+        &self,
+        context: BuildContext,
+        commit: &CommitInfo,
+        job: &Job,
+        ctx: &StageContext,
+    ) -> Result<BuiltImage, Failure> {
+        let tasks = BuildTasks::new(&ctx.tasks);
+        // also where this future is dropped half-way: the tasks end by themselves then
+        let _stop = tasks.stop.clone().drop_guard();
+        let end = self.run(context, commit, job, ctx, &tasks).await;
+        tasks.end().await;
+        match end {
+            Ok(End::Built(id)) => Ok(BuiltImage { id }),
+            Ok(End::Stopped(image)) => {
+                if let Some(id) = image {
+                    self.remove(&BuiltImage { id }).await;
+                }
+                self.remove_attempt(ctx).await;
+                Err(Failure::interrupted())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn run(
+        &self,
+        context: BuildContext,
+        commit: &CommitInfo,
+        job: &Job,
+        ctx: &StageContext,
+        tasks: &BuildTasks,
+    ) -> Result<End, Failure> {
+        let socket = &self.config.engine_socket;
+        let mounted = if context.mounts_secrets { context.secrets.as_slice() } else { &[] };
+        let tenant = TenantNames::new(&self.host_key, job.service.as_str(), mounted);
+        let mut labels = source_labels(job, commit);
+        labels.extend(own_labels(job, ctx.attempt, &self.worker));
+        let (session, build_id) = (random_name()?, random_name()?);
+        let query = build_query(
+            &self.config,
+            &BuildRequest {
+                dockerfile: &context.dockerfile,
+                session: &session,
+                build_id: &build_id,
+                tenant: &tenant,
+                labels: &labels,
+            },
+        );
+
+        let sent = Arc::new(Sent::default());
+        let (shared_key, secrets) = (context.shared_key.clone(), SecretsService::new(context.secrets.clone()));
+        let files = ContextFiles::new(Arc::new(context), tasks.clone(), ctx.log.clone(), sent.clone());
+        let services = SessionServices::new(files, secrets, PullCredentialsService::new(&self.config.pull_registries));
+        let opening = async {
+            open_session(socket, &session, &shared_key, services, tasks).await?;
+            open_connection(socket, tasks).await
+        };
+        let connection = tokio::select! {
+            () = ctx.cancel.cancelled() => return Ok(End::Stopped(None)),
+            connection = opening => connection?,
+        };
+        let version = self.engine.client_version();
+        let running = RunningBuild { socket, version: &version.to_string(), query: &query, build_id: &build_id, tasks, ctx };
+        let end = running.follow(connection).await;
+        // BuildKit's error for a file that could not be read is the echo of our own
+        match (end, sent.failure.get()) {
+            (Err(_), Some(failure)) => Err(failure.clone()),
+            (end, _) => end,
+        }
+    }
+
+    /// Removes this build's untagged image when nothing else needs it (after the push, or when the job was cancelled),
+    /// without taking another service's. Build cache stays.
+    ///
+    /// An id's removal without force takes the one name with it that an image has: so an image with a name is left alone. Labels make
+    /// the id this attempt's own, so the name would be one that somebody gave it by hand.
+    pub async fn remove(&self, image: &BuiltImage) {
+        if let Err(error) = self.try_remove(&image.id).await {
+            tracing::warn!(image = %image.id, %error, "an image of a build could not be removed; housekeeping tries again");
+        }
+    }
+
+    async fn try_remove(&self, id: &str) -> Result<(), EngineApiError> {
+        let inspected = match self.engine.inspect_image(id).await {
+            Ok(inspected) => inspected,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let names = inspected.repo_tags.unwrap_or_default();
+        if !names.is_empty() {
+            tracing::debug!(image = %id, ?names, "the image has a name and stays");
+            return Ok(());
+        }
+        let options = RemoveImageOptionsBuilder::default().force(false).noprune(true).build();
+        match self.engine.remove_image(id, Some(options), None).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what this attempt left in the Engine without telling us: an image whose id was still on its way when the build was stopped.
+    async fn remove_attempt(&self, ctx: &StageContext) {
+        let filters = HashMap::from([("label".to_owned(), attempt_filter(&ctx.deployment, ctx.attempt, &self.worker))]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        match self.engine.list_images(Some(options)).await {
+            Ok(images) => {
+                for image in images {
+                    self.remove(&BuiltImage { id: image.id }).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the Engine did not say whether the stopped build left an image; housekeeping asks again")
+            }
+        }
+    }
+}
+
+fn is_gone(error: &EngineApiError) -> bool {
+    matches!(error, EngineApiError::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// Names sessions and builds: nobody can guess it, and none comes twice.
+fn random_name() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    fill(&mut bytes).map_err(|_| engine_error("the system gave no random bytes"))?;
+    Ok(hex::encode(bytes))
+}

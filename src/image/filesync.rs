@@ -1,0 +1,244 @@
+//! Serves the context's files to BuildKit: BuildKit says which part it wants, gets the names with size and time, and asks for the
+//! contents of those alone that it does not have from an earlier build.
+//!
+//! The protocol is fsutil's: STAT packets in order, an empty STAT at their end; the number of a STAT is its file's id. BuildKit sends REQ
+//! with an id, we send DATA packets with it and an empty one at the end; FIN from both sides ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSync;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::reading::Readers;
+use super::select::{Filters, select};
+use super::tasks::BuildTasks;
+use crate::context::{BuildContext, Content, ContextEntry};
+use crate::protocol::{Failure, LogSink, LogType};
+
+/// Data packets that wait for the connection: 32 KiB each.
+const PACKETS_WAITING: usize = 8;
+
+// Go's file modes, as fsutil sends them.
+const MODE_DIRECTORY: u32 = 1 << 31;
+const MODE_SYMLINK: u32 = 1 << 27;
+
+/// What one build's session has sent, for its log and its failure.
+#[derive(Default)]
+pub struct Sent {
+    pub files: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Why a file could not be read, where that happened: BuildKit's own error is only its echo.
+    pub failure: std::sync::OnceLock<Failure>,
+}
+
+/// One folder that BuildKit can ask for.
+pub struct Folder {
+    pub context: Arc<BuildContext>,
+    /// `None`: all of the context's entries.
+    entries: Option<Vec<ContextEntry>>,
+}
+
+impl Folder {
+    fn entries(&self) -> &[ContextEntry] {
+        self.entries.as_deref().unwrap_or(&self.context.entries)
+    }
+    pub fn file(&self, index: u32) -> Option<&ContextEntry> {
+        let entry = self.entries().get(index as usize)?;
+        matches!(entry.content, Content::Blob { .. } | Content::Inline { .. }).then_some(entry)
+    }
+}
+
+/// The FileSync service: the folders `context` and `dockerfile`.
+pub struct ContextFiles {
+    context: Arc<Folder>,
+    dockerfile: Arc<Folder>,
+    tasks: BuildTasks,
+    log: Arc<dyn LogSink>,
+    sent: Arc<Sent>,
+}
+
+impl ContextFiles {
+    pub fn new(context: Arc<BuildContext>, tasks: BuildTasks, log: Arc<dyn LogSink>, sent: Arc<Sent>) -> Self {
+        let dockerfile = Folder { entries: Some(dockerfile_entries(&context)), context: context.clone() };
+        let context = Folder { entries: None, context };
+        Self { context: Arc::new(context), dockerfile: Arc::new(dockerfile), tasks, log, sent }
+    }
+}
+
+/// The Dockerfile and its .dockerignore files, which BuildKit reads by themselves, also where .dockerignore excludes them.
+fn dockerfile_entries(context: &BuildContext) -> Vec<ContextEntry> {
+    let own_ignore = format!("{}.dockerignore", context.dockerfile);
+    let wanted = [context.dockerfile.as_str(), own_ignore.as_str(), ".dockerignore"];
+    let is_parent = |entry: &ContextEntry| {
+        matches!(entry.content, Content::Directory)
+            && context.dockerfile.strip_prefix(&entry.path).is_some_and(|rest| rest.starts_with('/'))
+    };
+    context.entries.iter().filter(|entry| wanted.contains(&entry.path.as_str()) || is_parent(entry)).cloned().collect()
+}
+
+#[tonic::async_trait]
+impl FileSync for ContextFiles {
+    type DiffCopyStream = BoxStream<'static, Result<Packet, Status>>;
+    type TarStreamStream = stream::Empty<Result<Packet, Status>>;
+
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
+        let name = values(request.metadata(), "dir-name").unwrap_or_default().pop();
+        let (folder, is_context) = match name.as_deref() {
+            Some("context") => (self.context.clone(), true),
+            Some("dockerfile") => (self.dockerfile.clone(), false),
+            _ => return Err(Status::not_found("this session has the folders context and dockerfile")),
+        };
+        let filters = Filters {
+            include: values(request.metadata(), "include-patterns")?,
+            exclude: values(request.metadata(), "exclude-patterns")?,
+            follow: values(request.metadata(), "followpaths")?,
+        };
+        // BuildKit looks for .dockerignore by a request of its own, which is none of the context's transfer
+        let tells = is_context && filters.follow != [".dockerignore"];
+        let selected: Arc<[u32]> = self.select(folder.clone(), filters).await?.into();
+
+        let (data, waiting) = mpsc::channel(PACKETS_WAITING);
+        let readers = Readers::new(folder.clone(), selected.clone(), data.clone(), self.tasks.clone(), self.sent.clone());
+        let transfer = Transfer { selected: selected.len(), folder: folder.clone(), readers, data, sent: self.sent.clone() };
+        let (log, stop) = (self.log.clone(), self.tasks.stop.clone());
+        let incoming = request.into_inner();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                finished = transfer.answer(incoming) => if let (Some(text), true) = (finished, tells) {
+                    log.line(LogType::Info, &text);
+                }
+            }
+        });
+        let stats = (0..selected.len()).map(move |at| Ok(stat(&folder.entries()[selected[at] as usize])));
+        let end = std::iter::once(Ok(packet(PacketType::PacketStat, 0, Vec::new())));
+        Ok(Response::new(stream::iter(stats.chain(end)).chain(ReceiverStream::new(waiting)).boxed()))
+    }
+
+    async fn tar_stream(&self, _: Request<Streaming<Packet>>) -> Result<Response<Self::TarStreamStream>, Status> {
+        Err(Status::unimplemented("not offered by this session"))
+    }
+}
+
+impl ContextFiles {
+    /// Patterns over many thousand paths are work for a thread of its own.
+    async fn select(&self, folder: Arc<Folder>, filters: Filters) -> Result<Vec<u32>, Status> {
+        let (answer, selected) = oneshot::channel();
+        self.tasks.spawn_blocking(move || {
+            let result = select(folder.entries(), &filters);
+            // nobody waits any more where the session has ended
+            let _ = answer.send(result);
+        });
+        match selected.await {
+            Ok(Ok(selected)) => Ok(selected),
+            Ok(Err(error)) => Err(Status::invalid_argument(error.to_string())),
+            Err(_) => Err(Status::internal("the selection of files broke off")),
+        }
+    }
+}
+
+/// One DiffCopy call: what BuildKit asks for while the names go out.
+struct Transfer {
+    selected: usize,
+    folder: Arc<Folder>,
+    readers: Arc<Readers>,
+    data: mpsc::Sender<Result<Packet, Status>>,
+    sent: Arc<Sent>,
+}
+
+impl Transfer {
+    /// Answers requests until BuildKit is done; then says what was sent. `None` where the transfer broke off.
+    async fn answer(self, mut incoming: Streaming<Packet>) -> Option<String> {
+        let before = (self.sent.files.load(Ordering::Relaxed), self.sent.bytes.load(Ordering::Relaxed));
+        loop {
+            let packet = match incoming.message().await {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return None,
+                Err(status) => {
+                    tracing::debug!(%status, "BuildKit ended a transfer of files");
+                    return None;
+                }
+            };
+            match PacketType::try_from(packet.r#type) {
+                Ok(PacketType::PacketReq) => {
+                    if let Err(status) = self.readers.request(packet.id) {
+                        // the other side of the channel is gone only when the session is
+                        let _ = self.data.send(Err(status)).await;
+                        return None;
+                    }
+                }
+                Ok(PacketType::PacketFin) => {
+                    let _ = self.data.send(Ok(self::packet(PacketType::PacketFin, 0, Vec::new()))).await;
+                    let files = self.sent.files.load(Ordering::Relaxed) - before.0;
+                    let bytes = self.sent.bytes.load(Ordering::Relaxed) - before.1;
+                    tracing::info!(entries = self.selected, files, bytes, "context sent");
+                    let total = self.folder.entries().len();
+                    return Some(format!(
+                        "Context: {files} files sent, {bytes} bytes; {} of {total} entries selected, the rest of them unchanged.",
+                        self.selected
+                    ));
+                }
+                Ok(PacketType::PacketErr) => {
+                    tracing::debug!(error = %String::from_utf8_lossy(&packet.data), "BuildKit refused a file");
+                    return None;
+                }
+                Ok(PacketType::PacketStat | PacketType::PacketData) | Err(_) => {}
+            }
+        }
+    }
+}
+
+pub fn packet(kind: PacketType, id: u32, data: Vec<u8>) -> Packet {
+    Packet { r#type: kind as i32, stat: None, id, data }
+}
+
+fn stat(entry: &ContextEntry) -> Packet {
+    let (mode, link) = match &entry.content {
+        Content::Directory => (MODE_DIRECTORY | 0o755, None),
+        Content::Symlink { target } => (MODE_SYMLINK | 0o777, Some(target)),
+        Content::Blob { executable: true, .. } | Content::Inline { executable: true, .. } => (0o755, None),
+        Content::Blob { .. } | Content::Inline { .. } => (0o644, None),
+    };
+    let stat = Stat {
+        path: entry.path.clone(),
+        mode,
+        uid: 0,
+        gid: 0,
+        size: entry.size as i64,
+        mod_time: entry.mtime_ns,
+        linkname: link.cloned().unwrap_or_default(),
+        devmajor: 0,
+        devminor: 0,
+        xattrs: Default::default(),
+    };
+    Packet { stat: Some(stat), ..packet(PacketType::PacketStat, 0, Vec::new()) }
+}
+
+/// A list in the request's headers: raw bytes from Engine 20.10, `<key>-encoded: 1` and query-escaped from newer ones.
+fn values(metadata: &MetadataMap, key: &str) -> Result<Vec<String>, Status> {
+    let encoded_key = format!("{key}-encoded");
+    let is_encoded = metadata.get(&encoded_key).is_some_and(|value| value.as_encoded_bytes() == b"1");
+    let decode = |bytes: &[u8]| match is_encoded {
+        true => {
+            let spaces: Vec<u8> = bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+            percent_encoding::percent_decode(&spaces).decode_utf8().map(|text| text.into_owned()).ok()
+        }
+        false => std::str::from_utf8(bytes).map(str::to_owned).ok(),
+    };
+    metadata
+        .get_all(key)
+        .iter()
+        .map(|value| decode(value.as_encoded_bytes()).ok_or_else(|| Status::invalid_argument(format!("{key} is not UTF-8"))))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "filesync_tests.rs"]
+mod tests;

@@ -1,0 +1,207 @@
+//! PURE: which entries of the context one FileSync request gets: include and exclude patterns and followed paths, as BuildKit's own
+//! client filters a directory, by path logic alone.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::context::{Content, ContextEntry, IgnoreError, PatternMatcher};
+
+/// The filters of one FileSync request, decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filters {
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    /// Paths (wildcards allowed) whose symlinks are followed inside the context; what they name is included.
+    pub follow: Vec<String>,
+}
+
+/// Longer paths are in no context; they come from links that lead into themselves.
+const MAX_PATH: usize = 4096;
+/// How many paths are followed for one request at most. A Dockerfile's sources and their links are far fewer.
+const MAX_FOLLOWED: usize = 10_000;
+
+/// Indices of the entries to send, in order. A directory that is not selected itself is sent where something in it is.
+pub fn select(entries: &[ContextEntry], filters: &Filters) -> Result<Vec<u32>, IgnoreError> {
+    let include = Include::new(entries, filters)?;
+    let exclude = match filters.exclude.is_empty() {
+        true => None,
+        false => Some(PatternMatcher::new(&filters.exclude)?),
+    };
+    if include.is_everything() && exclude.is_none() {
+        return Ok((0..entries.len() as u32).collect());
+    }
+    let mut selected = Vec::with_capacity(entries.len());
+    // the directories around the current entry, and whether each has been sent
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    let mut pruned: Option<&str> = None;
+    for (index, entry) in entries.iter().enumerate() {
+        let path = entry.path.as_str();
+        if pruned.is_some_and(|dir| is_inside(path, dir)) {
+            continue;
+        }
+        pruned = None;
+        while open.last().is_some_and(|(dir, _)| !is_inside(path, &entries[*dir].path)) {
+            open.pop();
+        }
+        let is_directory = matches!(entry.content, Content::Directory);
+        let excluded = exclude.as_ref().is_some_and(|matcher| matcher.matches(path));
+        if excluded && is_directory && exclude.as_ref().is_some_and(|matcher| !matcher.has_exceptions()) {
+            // nothing in it can come back
+            pruned = Some(path);
+            continue;
+        }
+        let sent = !excluded && include.matches(path);
+        if sent {
+            for (dir, dir_sent) in &mut open {
+                if !std::mem::replace(dir_sent, true) {
+                    selected.push(*dir as u32);
+                }
+            }
+            selected.push(index as u32);
+        }
+        if is_directory {
+            open.push((index, sent));
+        }
+    }
+    Ok(selected)
+}
+
+fn is_inside(path: &str, directory: &str) -> bool {
+    path.len() > directory.len() && path.as_bytes()[directory.len()] == b'/' && path.starts_with(directory)
+}
+
+/// What is asked for: everything, or plain paths (the usual case, matched without patterns) and patterns.
+struct Include {
+    everything: bool,
+    plain: BTreeSet<String>,
+    patterns: Option<PatternMatcher>,
+}
+
+impl Include {
+    fn new(entries: &[ContextEntry], filters: &Filters) -> Result<Self, IgnoreError> {
+        let mut wanted = filters.include.clone();
+        let followed = follow_links(entries, &filters.follow);
+        // a followed path that is the root lifts the filter of the followed paths, as it does in BuildKit's client
+        if !followed.iter().any(|path| path == ".") {
+            wanted.extend(followed);
+        }
+        // exceptions make the order count: then the matcher gets all of it
+        let ordered = wanted.iter().any(|pattern| pattern.starts_with('!'));
+        let (plain, patterns): (Vec<String>, Vec<String>) =
+            wanted.into_iter().partition(|pattern| !ordered && !has_wildcard(pattern));
+        let plain: BTreeSet<String> = plain.iter().map(|path| clean(path)).collect();
+        Ok(Self {
+            everything: plain.contains(".") || plain.is_empty() && patterns.is_empty(),
+            plain,
+            patterns: match patterns.is_empty() {
+                true => None,
+                false => Some(PatternMatcher::new(&patterns)?),
+            },
+        })
+    }
+    fn is_everything(&self) -> bool {
+        self.everything
+    }
+    fn matches(&self, path: &str) -> bool {
+        self.everything || self.plain_matches(path) || self.patterns.as_ref().is_some_and(|matcher| matcher.matches(path))
+    }
+    fn plain_matches(&self, path: &str) -> bool {
+        if self.plain.is_empty() {
+            return false;
+        }
+        self.plain.contains(path) || path.bytes().enumerate().any(|(at, byte)| byte == b'/' && self.plain.contains(&path[..at]))
+    }
+}
+
+fn has_wildcard(pattern: &str) -> bool {
+    pattern.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^'))
+}
+
+/// The path without `.`, `..`, and double slashes, relative to the root; never above it. The root is `.`.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+/// The followed paths themselves and everything that their symlinks lead to, cleaned, sorted, without those that lie in another.
+/// Links are read from the entries; none is resolved on a file system, and none leads out of the context.
+fn follow_links(entries: &[ContextEntry], paths: &[String]) -> Vec<String> {
+    if paths.is_empty() {
+        return Vec::new();
+    }
+    let links: HashMap<&str, &str> = entries
+        .iter()
+        .filter_map(|entry| match &entry.content {
+            Content::Symlink { target } => Some((entry.path.as_str(), target.as_str())),
+            _ => None,
+        })
+        .collect();
+    let mut found = BTreeSet::new();
+    let mut seen = HashSet::new();
+    let mut open: Vec<String> = paths.iter().map(|path| clean(path)).collect();
+    while let Some(path) = open.pop() {
+        // a link into itself makes ever longer paths: those that no file system has end it
+        if path.len() > MAX_PATH || seen.len() > MAX_FOLLOWED || !seen.insert(path.clone()) {
+            continue;
+        }
+        let resolved = (path.match_indices('/').map(|(at, _)| at).chain([path.len()]))
+            .map(|end| (links_at(&links, &path[..end]), path[end..].trim_start_matches('/')))
+            .find(|(targets, _)| !targets.is_empty());
+        let Some((targets, rest)) = resolved else {
+            found.insert(path);
+            continue;
+        };
+        for (link, target) in targets {
+            found.insert(link.to_owned());
+            open.push(clean(&format!("{target}/{rest}")));
+        }
+        if has_wildcard(&path) {
+            found.insert(path);
+        }
+    }
+    let mut kept: Vec<String> = Vec::with_capacity(found.len());
+    for path in found {
+        if !kept.last().is_some_and(|last| is_inside(&path, last)) {
+            kept.push(path);
+        }
+    }
+    kept
+}
+
+/// The link at `path` and where it leads, or all links that its last segment matches as a wildcard.
+fn links_at<'e>(links: &HashMap<&'e str, &'e str>, path: &str) -> Vec<(&'e str, String)> {
+    let resolve = |link: &'e str, target: &str| {
+        let from = if target.starts_with('/') { "" } else { parent(link) };
+        (link, clean(&format!("{from}/{target}")))
+    };
+    let base = &path[path.rfind('/').map_or(0, |at| at + 1)..];
+    if !has_wildcard(base) {
+        return links.get_key_value(path).map(|(link, target)| resolve(link, target)).into_iter().collect();
+    }
+    let Ok(matcher) = PatternMatcher::new(&[path]) else {
+        return Vec::new();
+    };
+    let mut found: Vec<_> = links
+        .iter()
+        .filter(|(link, _)| parent(link) == parent(path) && matcher.matches(link))
+        .map(|(link, target)| resolve(link, target))
+        .collect();
+    found.sort();
+    found
+}
+
+fn parent(path: &str) -> &str {
+    path.rfind('/').map_or("", |at| &path[..at])
+}
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;

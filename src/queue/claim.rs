@@ -1,0 +1,278 @@
+//! Claiming: waits for jobs, takes one at a time, and loses none when a reply is lost or a caller goes away.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::{error, info, warn};
+
+use super::attempt::{Claim, ClaimFate};
+use super::error::QueueError;
+use super::script::{Answer, CLAIM, Call, PEEK, RESUME, SUPERSEDE};
+use super::shared::Shared;
+use super::window::{READ, Seen, Window};
+use crate::protocol::{Code, DeploymentId, Failure, Outcome, ServiceId};
+
+/// Of an element that is too large so much is read.
+const HEAD_BYTES: u64 = 4096;
+
+/// Which jobs are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Any,
+    /// Only one that was cancelled while it waited.
+    Cancelled,
+}
+
+/// One claim is under way at a time. Its token makes it repeatable: as long as the reply was not read and handed over, the
+/// same token is used again, and the script answers with the same claim.
+#[derive(Debug, Default)]
+pub(super) struct Claiming {
+    token: u64,
+    pending: Option<Wanted>,
+    window: Window,
+}
+
+#[derive(Debug)]
+pub(super) enum Taken {
+    Claim(Box<Claim>),
+    /// There is no job.
+    Nothing,
+    /// One was taken that is not for the caller.
+    Again,
+    /// The lease is not this process's.
+    NotOwner,
+}
+
+impl Shared {
+    /// Waits for a job. Errors are told once and tried again, for as long as it takes.
+    pub(super) async fn claim(&self) -> Claim {
+        let mut trouble = Trouble::default();
+        loop {
+            let pause = match self.take(Wanted::Any).await {
+                Ok(Taken::Claim(claim)) => return *claim,
+                Ok(Taken::Again) => None,
+                Ok(Taken::Nothing) => match self.wake.lock().await.wait(&self.keys).await {
+                    Ok(()) => trouble.over(),
+                    Err(e) => trouble.told(&e),
+                },
+                Ok(Taken::NotOwner) => {
+                    self.lease_doubted.notify_one();
+                    Some(Duration::from_secs(1))
+                }
+                Err(e) => trouble.told(&e),
+            };
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// One call of the claim script.
+    pub(super) async fn take(&self, wanted: Wanted) -> Result<Taken, QueueError> {
+        let mut claiming = self.claiming.lock().await;
+        if claiming.pending == Some(Wanted::Any) && wanted == Wanted::Cancelled {
+            // The repeated token may answer with a job to build: that one is for who asks for any.
+            return Ok(Taken::Nothing);
+        }
+        if claiming.pending.is_none() {
+            claiming.token += 1;
+        }
+        claiming.pending = Some(wanted);
+        let token = format!("{}/{}", self.nonce(), claiming.token);
+        let keys = &self.keys;
+        let call = Call::of(&CLAIM)
+            .keys(&[&keys.queue, &keys.incoming, &self.claimed, &self.lease, &keys.workers, &keys.jobs])
+            .keys(&[&keys.service, &keys.tombs, &keys.crashes, &keys.ended])
+            .arg(self.worker())
+            .arg(self.nonce())
+            .arg(&token)
+            .number(self.max_job_bytes)
+            .number(HEAD_BYTES)
+            .arg(if wanted == Wanted::Any { "next" } else { "cancelled" })
+            .arg(&keys.notices);
+        let answer = self.link.run(call).await?;
+        let behind = answer.number(9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
+        let mut taken = self.read(answer)?;
+        if let Taken::Claim(claim) = &mut taken {
+            self.look_ahead(&mut claiming.window, claim, behind).await?;
+        }
+        // From here on nothing waits: the caller gets it, or the token is used again.
+        claiming.pending = None;
+        if let Taken::Claim(claim) = &taken {
+            self.live.begin(claim);
+        }
+        Ok(taken)
+    }
+
+    /// A newer job of the service that waits behind this one: this one is not built.
+    async fn look_ahead(&self, window: &mut Window, claim: &mut Claim, behind: usize) -> Result<(), QueueError> {
+        let (Some(id), Some(service)) = (&claim.deployment, &claim.service) else { return Ok(()) };
+        let mut seen = window.claimed(id.as_str(), service.as_str(), behind);
+        if !matches!(claim.fate, ClaimFate::Build | ClaimFate::BuildAlone) {
+            return Ok(());
+        }
+        if seen == Seen::Unknown {
+            *window = self.peek().await?;
+            seen = window.behind(id.as_str(), service.as_str());
+        }
+        let Seen::Newer(newer) = seen else { return Ok(()) };
+        for by in newer.iter().filter_map(|n| DeploymentId::parse(n).ok()) {
+            let keys = &self.keys;
+            let call = Call::of(&SUPERSEDE)
+                .keys(&[&keys.incoming, &keys.queue, &keys.jobs, &keys.tombs])
+                .arg(id.as_str())
+                .arg(self.worker())
+                .number(claim.attempt.into())
+                .number(claim.seq)
+                .arg(by.as_str())
+                .number(READ as u64);
+            if self.link.run(call).await?.number(0) == Some(1) {
+                claim.fate = ClaimFate::Superseded { by };
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn peek(&self) -> Result<Window, QueueError> {
+        let call = Call::of(&PEEK).keys(&[&self.keys.incoming, &self.keys.queue]).number(READ as u64);
+        let answer = self.link.run(call).await?;
+        let pairs = answer.len().saturating_sub(1) / 2;
+        let waiting = (0..pairs).map(|i| (answer.text(2 * i).to_owned(), answer.text(2 * i + 1).to_owned())).collect();
+        Ok(Window::new(waiting, answer.text(2 * pairs).is_empty()))
+    }
+
+    /// A claim whose reply was lost, or whose caller went away before it came.
+    pub(super) async fn take_pending(&self) -> Result<Option<Claim>, QueueError> {
+        let wanted = self.claiming.lock().await.pending;
+        let Some(wanted) = wanted else { return Ok(None) };
+        match self.take(wanted).await? {
+            Taken::Claim(claim) => Ok(Some(*claim)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What this worker had claimed before it was restarted.
+    pub(super) async fn resume(&self) -> Result<Vec<Claim>, QueueError> {
+        let mut claims = Vec::new();
+        for index in 0.. {
+            let keys = &self.keys;
+            let call = Call::of(&RESUME)
+                .keys(&[&self.claimed, &self.lease, &keys.workers, &keys.jobs, &keys.crashes, &keys.service, &keys.tombs])
+                .arg(self.worker())
+                .arg(self.nonce())
+                .number(index)
+                .number(self.max_job_bytes)
+                .number(HEAD_BYTES)
+                .arg(if self.left_in_order { "1" } else { "" });
+            match self.read(self.link.run(call).await?)? {
+                Taken::Claim(claim) => {
+                    if claim.deployment.as_ref().is_some_and(|id| self.live.has(id)) {
+                        continue;
+                    }
+                    claims.push(*claim);
+                }
+                Taken::Nothing => break,
+                Taken::Again | Taken::NotOwner => {
+                    let cause = "the lease ran out before the own claims were read".to_owned();
+                    return Err(QueueError::IdentityTaken { worker: self.worker().to_owned(), cause });
+                }
+            }
+        }
+        for claim in &claims {
+            self.live.begin(claim);
+        }
+        Ok(claims)
+    }
+
+    fn read(&self, mut answer: Answer) -> Result<Taken, QueueError> {
+        match answer.text(0) {
+            "claim" => {}
+            "none" => return Ok(Taken::Nothing),
+            "fenced" => return Ok(Taken::NotOwner),
+            "parked" => {
+                let (id, worker, again) = (answer.text(1), answer.text(2), answer.text(3) == "1");
+                info!(deployment_id = id, worker, "{}", parked(again));
+                return Ok(Taken::Again);
+            }
+            other => return Err(self.link.dial.said(&format!("the claim script answered {other:?}"))),
+        }
+        let size = answer.number(2).unwrap_or_default();
+        let deployment = DeploymentId::parse(answer.text(3)).ok();
+        let fate = fate(answer.text(7), answer.text(8), size);
+        let claim = Claim {
+            service: ServiceId::parse(answer.text(4)).ok(),
+            attempt: answer.number(5).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            seq: answer.number(6).unwrap_or_default(),
+            payload: Bytes::from(answer.take(1)),
+            deployment,
+            fate,
+        };
+        Ok(Taken::Claim(Box::new(claim)))
+    }
+}
+
+fn parked(again: bool) -> &'static str {
+    if again {
+        "The same deployment was pushed again while it is in work; it takes the place of the push that waited before."
+    } else {
+        "The same deployment was pushed again while it is in work; the second push waits for the first one's end."
+    }
+}
+
+fn fate(word: &str, detail: &str, size: u64) -> ClaimFate {
+    match word {
+        "alone" => ClaimFate::BuildAlone,
+        "cancelled" => ClaimFate::Cancelled,
+        "crashed" => ClaimFate::CrashedWorkers { attempts: detail.parse().unwrap_or(3) },
+        "too_large" => ClaimFate::TooLarge { bytes: size },
+        "superseded" => DeploymentId::parse(detail).map_or(ClaimFate::Cancelled, |by| ClaimFate::Superseded { by }),
+        "ended" => stored(detail).map_or(ClaimFate::Build, ClaimFate::Ended),
+        _ => ClaimFate::Build,
+    }
+}
+
+/// An outcome as another worker stored it, perhaps one of a newer version with codes that are unknown here.
+fn stored(json: &str) -> Option<Outcome> {
+    if let Ok(outcome) = serde_json::from_str(json) {
+        return Some(outcome);
+    }
+    let value: serde_json::Value = serde_json::from_str(json).ok()?;
+    let cause = value.pointer("/failure/cause").and_then(|c| c.as_str()).unwrap_or("It ended on another worker.");
+    let way_out = value.pointer("/failure/way_out").and_then(|c| c.as_str()).unwrap_or_default();
+    match value.get("status").and_then(|s| s.as_str()) {
+        Some("FAILED") => Some(Outcome::Failed { failure: Failure::new(Code::WorkerInternal, cause, way_out) }),
+        Some("CANCELLED") => Some(Outcome::Cancelled { failure: Failure::new(Code::BuildCancelled, cause, way_out) }),
+        _ => {
+            error!("The outcome that is stored for a deployment cannot be read; it is built again.");
+            None
+        }
+    }
+}
+
+/// Says what is wrong once, and when it is over; gives the pause before the next try.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    told: Option<QueueError>,
+    tries: u32,
+}
+
+impl Trouble {
+    /// The pause doubles from 100 ms to 2 s.
+    pub(super) fn told(&mut self, error: &QueueError) -> Option<Duration> {
+        if self.told.as_ref() != Some(error) {
+            warn!("{error} It is tried again until it works.");
+            self.told = Some(error.clone());
+        }
+        let pause = Duration::from_millis(100 << self.tries.min(5)).min(Duration::from_secs(2));
+        self.tries = self.tries.saturating_add(1);
+        Some(pause)
+    }
+    pub(super) fn over(&mut self) -> Option<Duration> {
+        if self.told.take().is_some() {
+            info!("Redis answers again.");
+        }
+        self.tries = 0;
+        None
+    }
+}

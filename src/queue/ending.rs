@@ -1,0 +1,202 @@
+//! The end of an attempt: its outcome is stored before it is posted, and only a delivered one removes the job.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::attempt::{Claim, Fenced};
+use super::error::QueueError;
+use super::script::{Answer, Call, FINISH, GIVE_BACK, MAY_POST, OUTCOME};
+use super::shared::Shared;
+use crate::protocol::{Code, DeploymentId, Failure, Outcome};
+
+/// Entries of the dead letter list.
+const DEAD_LETTERS: u64 = 1000;
+/// Ended records stay for an hour, at most 10,000 of them: a late cancel and a worker that was away find them.
+const ENDED_STAY: Duration = Duration::from_secs(3600);
+const ENDED_MOST: u64 = 10_000;
+/// Between two looks whether an older job of the service is closed.
+const OLDER_EVERY: Duration = Duration::from_millis(250);
+
+impl Shared {
+    pub(super) async fn store_outcome(&self, claim: &Claim, outcome: &Outcome) -> Result<Fenced, QueueError> {
+        // What is no job has no record, and nobody to tell.
+        let Some(id) = &claim.deployment else { return Ok(Fenced::Stored) };
+        let (cancelled, superseded) = voids();
+        let (json, retry) = (encode(outcome), matches!(outcome, Outcome::Failed { failure } if failure.is_retryable()));
+        let mut suspect = String::new();
+        loop {
+            let lease = if suspect.is_empty() { self.lease.clone() } else { self.keys.lease(&suspect) };
+            let call = Call::of(&OUTCOME)
+                .keys(&[&self.keys.jobs, &lease])
+                .arg(id.as_str())
+                .arg(self.worker())
+                .number(claim.attempt.into())
+                .number(claim.seq)
+                .arg(&json)
+                .arg(status(outcome))
+                .arg(if retry { "1" } else { "" })
+                .number(millis(self.post_timeout))
+                .arg(&suspect)
+                .arg(&cancelled)
+                .arg(&superseded);
+            let answer = self.link.run(call).await?;
+            if answer.text(0) != "wait" {
+                return self.fenced(claim, &answer, Some(outcome));
+            }
+            if suspect != answer.text(2) || suspect.is_empty() {
+                let (older, worker) = (answer.text(1), answer.text(2));
+                info!(deployment_id = %id, older, worker, "The end waits until the older deployment of the service is closed.");
+            }
+            suspect = answer.text(2).to_owned();
+            tokio::time::sleep(OLDER_EVERY).await;
+        }
+    }
+
+    pub(super) async fn may_post(&self, claim: &Claim) -> Result<Fenced, QueueError> {
+        let Some(id) = &claim.deployment else { return Ok(Fenced::Stored) };
+        let answer = self.ask_may_post(claim, id).await?;
+        if answer.text(0) != "nothing" {
+            return self.fenced(claim, &answer, None);
+        }
+        // Redis lost what was stored (it came back from an older snapshot): this process knows it still.
+        let Some(outcome) = self.live.get(claim).and_then(|a| a.outcome) else {
+            return Err(self.link.dial.said("no outcome is stored for this attempt: store it before posting it"));
+        };
+        match self.store_outcome(claim, &outcome).await? {
+            Fenced::Stored => {
+                let answer = self.ask_may_post(claim, id).await?;
+                self.fenced(claim, &answer, None)
+            }
+            other => Ok(other),
+        }
+    }
+
+    async fn ask_may_post(&self, claim: &Claim, id: &DeploymentId) -> Result<Answer, QueueError> {
+        let (cancelled, superseded) = voids();
+        let knows = self.live.get(claim).is_some_and(|a| a.knows_cancelled);
+        let call = Call::of(&MAY_POST)
+            .keys(&[&self.keys.jobs])
+            .arg(id.as_str())
+            .arg(self.worker())
+            .number(claim.attempt.into())
+            .number(claim.seq)
+            .arg(&cancelled)
+            .arg(&superseded)
+            .arg(if knows { "1" } else { "" });
+        self.link.run(call).await
+    }
+
+    fn fenced(&self, claim: &Claim, answer: &Answer, stored: Option<&Outcome>) -> Result<Fenced, QueueError> {
+        let fenced = match answer.text(0) {
+            "stored" => Fenced::Stored,
+            "cancelled" => Fenced::Cancelled,
+            "superseded" => DeploymentId::parse(answer.text(1)).map_or(Fenced::Cancelled, |by| Fenced::Superseded { by }),
+            "lost" => Fenced::Lost,
+            "contradicts" => {
+                let cause = format!("the end {} of this attempt may have been seen already, so it stands", answer.text(1));
+                return Err(self.link.dial.said(&cause));
+            }
+            other => return Err(self.link.dial.said(&format!("the outcome script answered {other:?}"))),
+        };
+        match (&fenced, stored) {
+            (Fenced::Lost, _) => self.live.end(claim),
+            (Fenced::Stored, Some(outcome)) => self.live.update(claim, |a| {
+                a.knows_cancelled = matches!(outcome, Outcome::Cancelled { .. });
+                a.outcome = Some(outcome.clone());
+            }),
+            (Fenced::Stored, None) => {}
+            (Fenced::Cancelled, _) => self.live.update(claim, |a| {
+                a.knows_cancelled = true;
+                a.outcome = Some(Outcome::Cancelled { failure: cancelled_failure() });
+            }),
+            (Fenced::Superseded { by }, _) => self.live.update(claim, |a| {
+                a.knows_cancelled = true;
+                a.outcome = Some(Outcome::Cancelled { failure: superseded_failure(by.as_str()) });
+            }),
+        }
+        Ok(fenced)
+    }
+
+    /// `note`: for the dead letter list, or "" for a job that ended.
+    pub(super) async fn finish(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
+        let keys = &self.keys;
+        let call = self
+            .of_claim(
+                Call::of(&FINISH).keys(&[
+                    &self.claimed,
+                    &keys.jobs,
+                    &keys.queue,
+                    &keys.crashes,
+                    &keys.service,
+                    &keys.ended,
+                    &keys.dead,
+                ]),
+                claim,
+            )
+            .arg(note)
+            .number(DEAD_LETTERS)
+            .number(millis(ENDED_STAY))
+            .number(ENDED_MOST);
+        let answer = self.link.run(call).await?;
+        self.live.end(claim);
+        let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
+        match answer.text(0) {
+            "parked_runs" => info!(deployment_id = id, "The push that waited for this one's end is at the head of the queue."),
+            "parked_dropped" => info!(
+                deployment_id = id,
+                "The same deployment was pushed a second time while it was in work; that push is dropped."
+            ),
+            "lost" => warn!(deployment_id = id, "The job ended here, but another worker has it by now."),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) async fn give_back(&self, claim: &Claim) -> Result<bool, QueueError> {
+        let call = self.of_claim(Call::of(&GIVE_BACK).keys(&[&self.keys.queue, &self.claimed, &self.keys.jobs]), claim);
+        let moved = self.link.run(call).await?.number(0) == Some(1);
+        self.live.end(claim);
+        Ok(moved)
+    }
+
+    fn of_claim<'a>(&'a self, call: Call<'a>, claim: &'a Claim) -> Call<'a> {
+        call.arg(claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default())
+            .arg(self.worker())
+            .number(claim.attempt.into())
+            .number(claim.seq)
+            .arg(&claim.payload)
+            .number(claim.size())
+    }
+}
+
+pub(super) fn cancelled_failure() -> Failure {
+    Failure::new(Code::BuildCancelled, "The deployment was cancelled.", "")
+}
+
+pub(super) fn superseded_failure(by: &str) -> Failure {
+    Failure::new(Code::BuildSuperseded, format!("The newer deployment {by} of the same service took its place."), "")
+}
+
+/// What the scripts store where a cancel or a newer job came first; `@@` stands for the newer one's id.
+fn voids() -> (String, String) {
+    let json = |failure| encode(&Outcome::Cancelled { failure });
+    (json(cancelled_failure()), json(superseded_failure("@@")))
+}
+
+pub(super) fn encode(outcome: &Outcome) -> String {
+    // Strings and plain enums only: there is nothing in it that JSON cannot say.
+    serde_json::to_string(outcome).unwrap_or_default()
+}
+
+pub(super) fn status(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Builded { .. } => "BUILDED",
+        Outcome::Failed { .. } => "FAILED",
+        Outcome::Cancelled { .. } => "CANCELLED",
+    }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,182 @@
+//! What Redis' refusals mean, in words with a cure.
+
+use redis::{ErrorKind, RedisError};
+
+/// Why Redis did not do what was asked. `Display` names the address, the cause and the cure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    #[error("Redis at {address} cannot be reached: {cause}. Check REDIS_HOST and REDIS_PORT, and that Redis runs.")]
+    Unreachable { address: String, cause: String },
+    #[error("Redis at {address} refused the login: {cause}. Check REDIS_USERNAME and REDIS_PASSWORD.")]
+    Denied { address: String, cause: String },
+    /// The login is right, but the user lacks a right that the protocol needs.
+    #[error("Redis at {address} does not allow its user what the queue needs: {cause}. Grant it: {rule}")]
+    NoRights { address: String, cause: String, rule: String },
+    #[error("Redis at {address} answered: {cause}")]
+    Refused { address: String, cause: String },
+    /// Redis answers, but cannot or may not do it now. It is tried again.
+    #[error("Redis at {address} {cause}. {cure}")]
+    Trouble { address: String, cause: String, cure: String },
+    /// Another process holds this worker's lease and renews it.
+    #[error("another worker with the id {worker} is alive and renews its lease. {cause}")]
+    IdentityTaken { worker: String, cause: String },
+    #[error(
+        "the queue's name REDIS_QUEUE_NAME={name:?} cannot be used: {cause}. Use a name without braces, or one with one hash tag like {{prod}}:builds."
+    )]
+    Name { name: String, cause: String },
+}
+
+/// Puts an error of the client library into our words. `rule` is the ACL rule that would grant all rights.
+pub(super) fn explain(address: &str, error: &RedisError, rule: &str) -> QueueError {
+    match error.kind() {
+        ErrorKind::Io => QueueError::Unreachable { address: address.to_owned(), cause: io_cause(error) },
+        ErrorKind::AuthenticationFailed => QueueError::Denied { address: address.to_owned(), cause: said(error) },
+        ErrorKind::Parse => {
+            QueueError::Unreachable { address: address.to_owned(), cause: "what answers there is no Redis".to_owned() }
+        }
+        _ => explain_said(address, &said(error), rule),
+    }
+}
+
+/// Puts the server's own words (code and text) into ours.
+pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError {
+    let (address, said) = (address.to_owned(), one_line(said));
+    let trouble = |cause: &str, cure: &str| QueueError::Trouble {
+        address: address.clone(),
+        cause: format!("{cause} ({said})"),
+        cure: cure.to_owned(),
+    };
+    match word(&said) {
+        Word::Denied => QueueError::Denied { address, cause: said },
+        Word::NoPerm => QueueError::NoRights { address, cause: said, rule: rule.to_owned() },
+        Word::ReadOnly => trouble(
+            "is a read-only replica",
+            "Point REDIS_HOST at the primary; after a failover this ends by itself once the address leads there.",
+        ),
+        Word::Misconf => trouble(
+            "cannot write its snapshot and therefore refuses writes",
+            "Free disk space where Redis stores its dump, or set stop-writes-on-bgsave-error no. Nothing is lost meanwhile.",
+        ),
+        Word::Oom => trouble(
+            "has reached its maxmemory",
+            "Raise maxmemory, or remove keys that are not the queue's; with Redis 7 or newer a full queue drains all the same.",
+        ),
+        Word::Loading => trouble("is loading its data", "Wait: this ends by itself."),
+        Word::Busy => trouble("is busy with a script of somebody", "Wait, or end it with SCRIPT KILL."),
+        Word::WrongType => {
+            trouble("has a key of the queue with a wrong type", "Rename or delete that key; the worker goes on by itself.")
+        }
+        Word::Cluster => trouble(
+            "is a cluster whose other node owns this queue, or is not whole",
+            "Point REDIS_HOST at the node that owns the slot of REDIS_QUEUE_NAME.",
+        ),
+        Word::MasterDown => trouble("is a replica without its primary", "Point REDIS_HOST at the primary, or wait for it."),
+        Word::Other => QueueError::Refused { address, cause: said },
+    }
+}
+
+enum Word {
+    Denied,
+    NoPerm,
+    ReadOnly,
+    Misconf,
+    Oom,
+    Loading,
+    Busy,
+    WrongType,
+    Cluster,
+    MasterDown,
+    Other,
+}
+
+/// A script passes an inner refusal on with its code in front of, or within, the text: all words are looked at.
+fn word(said: &str) -> Word {
+    let is = |code: &str| said.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w == code);
+    if is("WRONGPASS") || is("NOAUTH") || said.contains("without any password configured") {
+        Word::Denied
+    } else if is("NOPERM") || said.contains("can't run this command") || said.contains("can't access at least one") {
+        Word::NoPerm
+    } else if is("READONLY") || said.contains("read only replica") {
+        Word::ReadOnly
+    } else if is("MISCONF") {
+        Word::Misconf
+    } else if is("OOM") {
+        Word::Oom
+    } else if is("LOADING") {
+        Word::Loading
+    } else if is("BUSY") {
+        Word::Busy
+    } else if is("WRONGTYPE") || said.contains("wrong kind of value") {
+        Word::WrongType
+    } else if is("MOVED") || is("ASK") || is("CLUSTERDOWN") || is("CROSSSLOT") || is("TRYAGAIN") {
+        Word::Cluster
+    } else if is("MASTERDOWN") {
+        Word::MasterDown
+    } else {
+        Word::Other
+    }
+}
+
+/// Code and text as the server sent them. Redis' errors name keys and commands, never values.
+fn said(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => one_line(&format!("{code} {detail}")),
+        _ => one_line(&error.to_string()),
+    }
+}
+
+/// On one line, without control characters, bounded.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+}
+
+fn io_cause(error: &RedisError) -> String {
+    if error.is_timeout() {
+        "no answer within 5 s".to_owned()
+    } else if error.is_connection_refusal() {
+        "the connection was refused".to_owned()
+    } else {
+        said(error)
+    }
+}
+
+impl QueueError {
+    /// Whether the user lacks rights, so that only the plain way is left.
+    pub(super) fn is_rights(&self) -> bool {
+        matches!(self, QueueError::NoRights { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(said: &str) -> String {
+        explain_said("10.0.0.1:6379", said, "RULE").to_string()
+    }
+
+    #[test]
+    fn each_refusal_is_told_with_the_address_the_cause_and_the_cure() {
+        for (said, cause, cure) in [
+            ("WRONGPASS invalid username-password pair", "refused the login", "REDIS_PASSWORD"),
+            ("NOAUTH Authentication required.", "refused the login", "REDIS_PASSWORD"),
+            ("NOPERM this user has no permissions to run the 'evalsha' command", "does not allow", "RULE"),
+            ("ERR The user executing the script can't run this command or subcommand script: x", "does not allow", "RULE"),
+            ("READONLY You can't write against a read only replica.", "read-only replica", "primary"),
+            ("MISCONF Redis is configured to save RDB snapshots", "snapshot", "disk space"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "maxmemory", "Raise"),
+            ("LOADING Redis is loading the dataset in memory", "loading", "Wait"),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", "wrong type", "Rename"),
+            ("MOVED 3999 127.0.0.1:6381", "cluster", "slot"),
+        ] {
+            let text = told(said);
+            assert!(text.contains("10.0.0.1:6379") && text.contains(cause) && text.contains(cure), "{said}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_forge_a_second_log_line() {
+        let text = told("ERR a\nINFO all is well\u{1b}[31m");
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+}

@@ -1,0 +1,234 @@
+//! The lease: taken at the start, renewed, and what the records say looked at with each renewal.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::attempt::Notice;
+use super::claim::{Taken, Trouble, Wanted};
+use super::ending::millis;
+use super::error::QueueError;
+use super::gate::{GateKeeper, boot_time};
+use super::live::Word;
+use super::script::{Answer, Call, LEASE_RELEASE, LEASE_RENEW, LEASE_TAKE, LOOK};
+use super::shared::{Epoch, GATE_SPAN, LEASE_TTL, RENEW_EVERY, Shared};
+use crate::protocol::DeploymentId;
+
+/// Between two tries to renew a lease that could not be renewed.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at a lease that an unknown process holds.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
+impl Shared {
+    /// Takes the lease: at once where it is free or the own earlier one, after its time to live where an unknown process holds
+    /// it and does not renew it.
+    pub(super) async fn take_lease(&mut self) -> Result<(), QueueError> {
+        let mut left_before: Option<u64> = None;
+        loop {
+            let answer = self.ask_lease().await?;
+            if answer.text(0) == "held" {
+                self.left_in_order = answer.text(2).contains("\"released\":true");
+                let (server, _) = self.link.session().await?;
+                self.keep_epoch(answer.text(1), server.run_id);
+                return Ok(());
+            }
+            let left = answer.number(1).unwrap_or_default();
+            match left_before {
+                None => info!(
+                    worker = self.worker(),
+                    "The lease of this worker's id is held by a process that is not known here. Waiting {} s for it to run out.",
+                    left.div_ceil(1000)
+                ),
+                // A clock that runs a little uneven is no renewal; one gives back at least some seconds.
+                Some(before) if left > before + 1000 => {
+                    let cause =
+                        "Two processes have the same identity, perhaps because WORK_DIR was copied to another host. Give one of \
+                                 them a WORK_DIR of its own, or remove the file identity from its copy."
+                            .to_owned();
+                    return Err(QueueError::IdentityTaken { worker: self.worker().to_owned(), cause });
+                }
+                Some(_) => {}
+            }
+            left_before = Some(left);
+            sleep(WATCH_EVERY).await;
+        }
+    }
+
+    async fn ask_lease(&self) -> Result<Answer, QueueError> {
+        let about = self.about(false);
+        let previous = self.identity.previous_nonce.as_deref().unwrap_or_default();
+        let call = Call::of(&LEASE_TAKE)
+            .keys(&[&self.lease, &self.keys.workers, &self.keys.epoch])
+            .arg(self.worker())
+            .arg(self.nonce())
+            .arg(previous)
+            .number(millis(LEASE_TTL))
+            .arg(&about)
+            // The nonce is random: good enough for a value that only has to be another one than before.
+            .arg(self.nonce());
+        self.link.run(call).await
+    }
+
+    /// What the registry says of this worker, for people and for who takes over.
+    fn about(&self, released: bool) -> String {
+        serde_json::json!({ "host": self.identity.host, "nonce": self.nonce(), "released": released }).to_string()
+    }
+
+    /// Renews until `stop`; the gate follows.
+    pub(super) async fn keep_lease(&self, gate: &GateKeeper, notices: &Sender<Notice>, stop: &CancellationToken) {
+        let mut trouble = Trouble::default();
+        let mut proved = boot_time();
+        loop {
+            let asked = boot_time();
+            let mut pause = TRY_AGAIN;
+            match self.renew().await {
+                Ok(true) => {
+                    trouble.over();
+                    proved = asked;
+                    if gate.hold(proved, GATE_SPAN) {
+                        info!("The lease is held: reports and pushes may leave this host.");
+                    }
+                    pause = RENEW_EVERY;
+                    if let Err(e) = self.look_after(notices).await {
+                        trouble.told(&e);
+                        pause = TRY_AGAIN;
+                    }
+                }
+                Ok(false) => {
+                    if gate.shut() {
+                        error!(
+                            worker = self.worker(),
+                            "Another process holds the lease of this worker's id. Nothing leaves this host, nothing is claimed. Perhaps \
+                             WORK_DIR was copied: give each host its own."
+                        );
+                    }
+                }
+                Err(e) => {
+                    trouble.told(&e);
+                    if boot_time().saturating_sub(proved) >= GATE_SPAN && gate.shut() {
+                        warn!(
+                            "The lease could not be renewed for 20 s: builds go on, but nothing leaves this host until Redis answers."
+                        );
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+                () = self.lease_doubted.notified() => {}
+            }
+        }
+    }
+
+    /// `false`: another process holds it.
+    async fn renew(&self) -> Result<bool, QueueError> {
+        let about = self.about(false);
+        let new_epoch = format!("{}{}", self.nonce(), millis(boot_time()));
+        let call = Call::of(&LEASE_RENEW)
+            .keys(&[&self.lease, &self.keys.workers, &self.keys.epoch])
+            .arg(self.worker())
+            .arg(self.nonce())
+            .number(millis(LEASE_TTL))
+            .arg(&about)
+            .arg(&new_epoch);
+        let answer = self.link.run(call).await?;
+        match answer.text(0) {
+            "held" => {}
+            "again" => info!("The lease had run out, or Redis had lost it; it is this worker's again."),
+            _ => return Ok(false),
+        }
+        let (server, _) = self.link.session().await?;
+        self.keep_epoch(answer.text(1), server.run_id);
+        Ok(true)
+    }
+
+    /// Looks at the records of all attempts, and at what was cancelled while it waited. Also after each (re)subscription.
+    pub(super) async fn look_after(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
+        self.look(notices).await?;
+        self.take_cancelled(notices).await?;
+        if let Some(claim) = self.take_pending().await? {
+            // Its caller went away before the reply came, and may not claim again soon.
+            self.give_back(&claim).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn look(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
+        let attempts = self.live.all();
+        if attempts.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<(String, String)> =
+            attempts.iter().map(|a| (a.claim.attempt.to_string(), a.claim.seq.to_string())).collect();
+        let mut call = Call::of(&LOOK).keys(&[&self.keys.jobs]).arg(self.worker());
+        for (a, (attempt, seq)) in attempts.iter().zip(&lines) {
+            let id = a.claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
+            call = call.arg(id).arg(attempt).arg(seq);
+        }
+        let answer = self.link.run(call).await?;
+        for i in (0..answer.len()).step_by(3) {
+            let Ok(id) = DeploymentId::parse(answer.text(i)) else { continue };
+            let Some(attempt) = attempts.iter().find(|a| a.claim.deployment.as_ref() == Some(&id)) else { continue };
+            let claim = &attempt.claim;
+            match answer.text(i + 1) {
+                "cancelled" => {
+                    self.live.notice(claim, Word::Cancelled, || notices.try_send(Notice::Cancelled(id.clone())).is_ok());
+                }
+                "superseded" => {
+                    let Ok(by) = DeploymentId::parse(answer.text(i + 2)) else { continue };
+                    let notice = Notice::Superseded { deployment: id.clone(), by };
+                    self.live.notice(claim, Word::Superseded, || notices.try_send(notice).is_ok());
+                }
+                _ => self.lose(claim, &id, notices),
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&self, claim: &super::Claim, id: &DeploymentId, notices: &Sender<Notice>) {
+        // It may have ended between the copy of the list and the answer.
+        if self.live.get(claim).is_some() && notices.try_send(Notice::Lost(id.clone())).is_ok() {
+            self.live.end(claim);
+            warn!(deployment_id = %id, attempt = claim.attempt, "This attempt is another worker's, or is over: it is dropped here.");
+        }
+    }
+
+    /// Claims what was cancelled while it waited, so that it is reported also when every build slot is taken.
+    pub(super) async fn take_cancelled(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
+        while let Ok(place) = notices.try_reserve() {
+            match self.take(Wanted::Cancelled).await? {
+                Taken::Claim(claim) => place.send(Notice::Claimed(*claim)),
+                Taken::Again => {}
+                Taken::Nothing | Taken::NotOwner => break,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn keep_epoch(&self, value: &str, run_id: Option<String>) -> Epoch {
+        let now = Epoch { value: value.to_owned(), run_id };
+        let mut epoch = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(&mut *epoch, now)
+    }
+
+    /// Gives the lease back. A claim whose reply was lost goes back to the queue first.
+    pub(super) async fn release(&self) -> Result<(), QueueError> {
+        if let Some(claim) = self.take_pending().await? {
+            self.give_back(&claim).await?;
+        }
+        let about = self.about(true);
+        let call = Call::of(&LEASE_RELEASE)
+            .keys(&[&self.lease, &self.keys.workers, &self.claimed])
+            .arg(self.worker())
+            .arg(self.nonce())
+            .arg(&about);
+        let left = self.link.run(call).await?.number(0).unwrap_or_default();
+        if left > 0 {
+            info!("{left} jobs stay claimed by this worker: they are taken up at its next start, or by another worker.");
+        }
+        Ok(())
+    }
+}

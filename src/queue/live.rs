@@ -1,0 +1,88 @@
+//! The attempts that this process has, in memory: what is looked after at each renewal, and written again into an empty Redis.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::attempt::{Claim, ClaimFate};
+use crate::protocol::{DeploymentId, Outcome};
+
+/// One attempt that goes on.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    pub(super) claim: Claim,
+    /// The end that was stored last.
+    pub(super) outcome: Option<Outcome>,
+    /// The caller was told, or said itself, that the end is CANCELLED.
+    pub(super) knows_cancelled: bool,
+    /// The notice that was delivered last, so that each is delivered once.
+    noticed: Option<Word>,
+}
+
+/// What a record says about an attempt that does not simply go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    Cancelled,
+    Superseded,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Live(Mutex<HashMap<DeploymentId, Attempt>>);
+
+impl Live {
+    fn map(&self) -> MutexGuard<'_, HashMap<DeploymentId, Attempt>> {
+        // Nothing panics with the lock held, and a map is whole between two calls.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub(super) fn begin(&self, claim: &Claim) {
+        let Some(id) = &claim.deployment else { return };
+        let outcome = match &claim.fate {
+            ClaimFate::Ended(outcome) => Some(outcome.clone()),
+            _ => None,
+        };
+        let knows_cancelled = matches!(outcome, Some(Outcome::Cancelled { .. }));
+        let noticed = match claim.fate {
+            ClaimFate::Cancelled => Some(Word::Cancelled),
+            ClaimFate::Superseded { .. } => Some(Word::Superseded),
+            _ => None,
+        };
+        self.map().insert(id.clone(), Attempt { claim: claim.clone(), outcome, knows_cancelled, noticed });
+    }
+    /// Forgets this attempt, not a later one of the same deployment.
+    pub(super) fn end(&self, claim: &Claim) {
+        let Some(id) = &claim.deployment else { return };
+        let mut map = self.map();
+        if map.get(id).is_some_and(|a| is_same(a, claim)) {
+            map.remove(id);
+        }
+    }
+    pub(super) fn get(&self, claim: &Claim) -> Option<Attempt> {
+        let id = claim.deployment.as_ref()?;
+        self.map().get(id).filter(|a| is_same(a, claim)).cloned()
+    }
+    pub(super) fn has(&self, id: &DeploymentId) -> bool {
+        self.map().contains_key(id)
+    }
+    pub(super) fn update(&self, claim: &Claim, change: impl FnOnce(&mut Attempt)) {
+        let Some(id) = &claim.deployment else { return };
+        if let Some(attempt) = self.map().get_mut(id).filter(|a| is_same(a, claim)) {
+            change(attempt);
+        }
+    }
+    pub(super) fn all(&self) -> Vec<Attempt> {
+        self.map().values().cloned().collect()
+    }
+    /// Notes that the owner hears of `word` if `deliver` succeeds, and has not heard of it before.
+    pub(super) fn notice(&self, claim: &Claim, word: Word, deliver: impl FnOnce() -> bool) {
+        self.update(claim, |attempt| {
+            // A cancel comes after a supersede as news; not the other way round: CANCELLED it is already.
+            let news = attempt.noticed.is_none() || (attempt.noticed == Some(Word::Superseded) && word == Word::Cancelled);
+            if news && deliver() {
+                attempt.noticed = Some(word);
+            }
+        });
+    }
+}
+
+fn is_same(attempt: &Attempt, claim: &Claim) -> bool {
+    attempt.claim.attempt == claim.attempt && attempt.claim.seq == claim.seq
+}

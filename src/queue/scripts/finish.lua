@@ -1,0 +1,69 @@
+-- Removes a job: its end was delivered (acknowledge), or it is given up (dead letter, with a note).
+-- KEYS  1 claimed:<worker>  2 jobs  3 queue  4 crashes  5 service  6 ended  7 dead
+-- ARGV  1 id or ''  2 worker  3 attempt  4 seq  5 payload or its beginning  6 its length  7 note or ''  8 length of the dead letter list
+--       9 ms that an ended record stays  10 how many ended records stay
+-- Returns  done | again: it was done before | lost | parked_runs: a second push of the id goes to the head of the queue
+--          | parked_dropped
+-- Idempotent by the record; without an id by the element itself (equal elements are interchangeable).
+local claimed, jobs, queue, crashes, service_key, ended, dead = unpack(KEYS)
+local id, worker, attempt, seq, payload, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local note, keep, stay, most = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+
+redis.call('LLEN', claimed)
+local crashed = redis.call('HLEN', crashes) > 0
+if note ~= '' then redis.call('LLEN', dead) end
+
+local function bury()
+  if note ~= '' then
+    redis.call('LPUSH', dead, note)
+    redis.call('LTRIM', dead, 0, keep - 1)
+  end
+end
+local function forget_crashes()
+  if crashed and #payload == size then redis.call('HDEL', crashes, redis.sha1hex(payload)) end
+end
+
+if id == '' then
+  if remove_claim(claimed, payload, size) == 0 then return {'again'} end
+  forget_crashes()
+  bury()
+  return {'done'}
+end
+
+local rec = read_record(jobs, id)
+if not is_ours(rec, worker, attempt, seq) then
+  if rec and rec.ended_at and rec.worker == worker and rec.attempt == tonumber(attempt) and rec.seq == seq then return {'again'} end
+  return {'lost'}
+end
+redis.call('LLEN', queue)
+redis.call('ZCARD', ended)
+local parked = redis.call('HGET', jobs, id .. '/parked')
+local newest = rec.service and redis.call('HGET', service_key, rec.service)
+
+remove_claim(claimed, payload, size)
+forget_crashes()
+bury()
+local answer = 'done'
+if parked then
+  redis.call('HDEL', jobs, id .. '/parked')
+  answer = 'parked_dropped'
+  if note ~= '' or (rec.status == 'FAILED' and rec.retry) then
+    redis.call('LPUSH', queue, parked)
+    answer = 'parked_runs'
+  end
+end
+-- older ones carry their flag already: the newest place is only needed while its job goes on
+if newest == rec.seq .. ' ' .. id then redis.call('HDEL', service_key, rec.service) end
+
+local now = math.floor(now_us() / 1000)
+write_record(jobs, id, {worker = worker, attempt = rec.attempt, seq = seq, status = rec.status, hold_until = rec.hold_until, ended_at = now})
+redis.call('ZADD', ended, now, id)
+local over = redis.call('ZCARD', ended) - most
+local old = redis.call('ZRANGEBYSCORE', ended, '-inf', now - stay, 'LIMIT', 0, 8)
+if over > 0 and #old < 8 then old = redis.call('ZRANGE', ended, 0, math.min(over, 8) - 1) end
+for _, other in ipairs(old) do
+  redis.call('ZREM', ended, other)
+  local r = read_record(jobs, other)
+  if r and r.ended_at then redis.call('HDEL', jobs, other) end
+end
+return {answer}

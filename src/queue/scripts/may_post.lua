@@ -1,0 +1,28 @@
+-- Asked before each post of an end.
+-- KEYS  1 jobs
+-- ARGV  1 id  2 worker  3 attempt  4 seq  5 CANCELLED for a cancel  6 CANCELLED for a newer job (@@: its id)
+--       7 '1': the caller knows that its end is CANCELLED
+-- Returns  stored | cancelled | superseded, newer id | lost | nothing: no outcome is stored
+-- Idempotent: notes once that the end may from now on have been seen.
+local jobs = KEYS[1]
+local id = ARGV[1]
+local rec = read_record(jobs, id)
+if not is_ours(rec, ARGV[2], ARGV[3], ARGV[4]) then return {'lost'} end
+local why = voided(rec)
+if why then
+  store_void(rec, why, ARGV[5], ARGV[6])
+  write_record(jobs, id, rec)
+  if why == 'cancelled' then return {'cancelled'} end
+  return {'superseded', rec.superseded_by}
+end
+if not rec.outcome then return {'nothing'} end
+if rec.status == 'CANCELLED' and ARGV[7] ~= '1' then
+  -- the caller has not heard of it: the reply was lost
+  if rec.superseded_by and not rec.cancelled then return {'superseded', rec.superseded_by} end
+  return {'cancelled'}
+end
+if not rec.posted then
+  rec.posted = true
+  write_record(jobs, id, rec)
+end
+return {'stored'}

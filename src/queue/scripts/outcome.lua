@@ -1,0 +1,60 @@
+-- Stores the end of an attempt, if it is still the caller's and nothing came first.
+-- KEYS  1 jobs  2 lease of the worker named in ARGV 9
+-- ARGV  1 id  2 worker  3 attempt  4 seq  5 outcome  6 its status  7 '1' for an infrastructure failure
+--       8 the HTTP time-out in ms  9 worker that is believed to hold up this outcome, or ''
+--       10 CANCELLED for a cancel  11 CANCELLED for a newer job (@@: its id)
+-- Returns  stored | cancelled | superseded, newer id | lost | contradicts, the status stored | wait, older id, its worker
+-- Idempotent. BUILDED of a newer job waits until every older attempt of the service is closed, or its lease is gone plus one
+-- HTTP time-out: a BUILDED of the older one may still be on the way to the dashboard.
+local jobs, lease = KEYS[1], KEYS[2]
+local id, worker, attempt, seq, outcome, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local retry, http, suspect = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
+
+local rec = read_record(jobs, id)
+if not is_ours(rec, worker, attempt, seq) then return {'lost'} end
+
+local why = voided(rec)
+if why and status ~= 'CANCELLED' then
+  store_void(rec, why, ARGV[10], ARGV[11])
+  write_record(jobs, id, rec)
+  if why == 'cancelled' then return {'cancelled'} end
+  return {'superseded', rec.superseded_by}
+end
+if rec.outcome == outcome then return {'stored'} end
+if rec.status == 'CANCELLED' and status ~= 'CANCELLED' then
+  -- the caller has not heard of it: the reply was lost
+  if rec.superseded_by and not rec.cancelled then return {'superseded', rec.superseded_by} end
+  return {'cancelled'}
+end
+-- a CANCELLED may follow a BUILDED, or take another one's words; any other end that may have been seen stands
+if rec.posted and not (status == 'CANCELLED' and (why or rec.status == 'CANCELLED')) then return {'contradicts', rec.status} end
+
+if status == 'BUILDED' and rec.after then
+  local now, suspect_gone = math.floor(now_us() / 1000), redis.call('EXISTS', lease) == 0
+  local open = {}
+  local blocker
+  for _, other in ipairs(rec.after) do
+    local older = read_record(jobs, other)
+    local waits = older and older.hold_until and older.hold_until > now
+    if is_open(older) and older.worker ~= '' then
+      waits = true
+      if older.worker == suspect and suspect_gone then
+        if not older.hold_until then
+          older.hold_until = now + http
+          write_record(jobs, other, older)
+        end
+        waits = older.hold_until > now
+      end
+    end
+    if waits then
+      open[#open + 1] = other
+      blocker = blocker or {'wait', other, older.worker}
+    end
+  end
+  if blocker then return blocker end
+  rec.after = nil
+end
+
+rec.outcome, rec.status, rec.retry, rec.posted = outcome, status, retry or nil, nil
+write_record(jobs, id, rec)
+return {'stored'}

@@ -1,0 +1,113 @@
+-- Put in front of every script. The record of a deployment is JSON in the hash `jobs`, under the deployment's id:
+--   worker         who has it; '' while it waits in the queue (given back, or taken from a dead worker)
+--   attempt, seq   seq is the order within the service: a string of digits, because cjson rounds at 14 of them
+--   service        the service's id
+--   cancelled      true once a cancel came
+--   superseded_by  id of the newer job of the service
+--   outcome        the end as JSON, byte for byte as the worker gave it; status: its status; retry: true when it is an
+--                  infrastructure failure; posted: true once it may have reached the dashboard
+--   after          ids of older jobs of the service whose end this one's BUILDED has to wait for
+--   hold_until     ms; an attempt of it that was lost may still have a post on the way until then
+--   lost_on        host of the worker that died with it, and lost_attempt: which attempt that was
+--   ended_at       ms; set once the job is over: the record stays for a while, so that a late cancel finds it
+--   resumed        nonce of the process that took it up again
+-- The field '<id>/parked' holds the bytes of a second push of the same id. ('/' cannot be in an id.)
+-- Scripts read everything before their first write: a key of a wrong type then stops them with nothing done.
+
+local function now_us()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+end
+
+local function digits(n)
+  return string.format('%.0f', n)
+end
+
+local function valid_id(v)
+  if type(v) == 'string' and #v <= 64 and string.find(v, '^[%w][%w_-]*$') then return v end
+  return nil
+end
+
+-- deployment id and service id of a payload, each nil where there is no valid one
+local function ids_of(payload)
+  local ok, job = pcall(cjson.decode, payload)
+  if not ok or type(job) ~= 'table' then return nil, nil end
+  return valid_id(job.deploymentId), valid_id(job.serviceId)
+end
+
+-- nil where there is none, or where somebody wrote something else there
+local function read_record(jobs, id)
+  local text = redis.call('HGET', jobs, id)
+  if not text then return nil end
+  local ok, rec = pcall(cjson.decode, text)
+  if not ok or type(rec) ~= 'table' or type(rec.attempt) ~= 'number' or type(rec.seq) ~= 'string' then return nil end
+  if type(rec.worker) ~= 'string' then rec.worker = '' end
+  if type(rec.after) ~= 'table' then rec.after = nil end
+  return rec
+end
+
+local function write_record(jobs, id, rec)
+  if rec.after and #rec.after == 0 then rec.after = nil end
+  redis.call('HSET', jobs, id, cjson.encode(rec))
+end
+
+local function is_open(rec)
+  return rec and not rec.ended_at
+end
+
+-- whether the attempt is the caller's and goes on
+local function is_ours(rec, worker, attempt, seq)
+  return is_open(rec) and rec.worker == worker and rec.attempt == tonumber(attempt) and rec.seq == seq
+end
+
+-- 'cancelled' or 'superseded' where that takes the place of what is stored: an end that was not yet sent is voided, a
+-- BUILDED that may have been sent is followed by CANCELLED, a FAILED that may have been sent stands.
+local function voided(rec)
+  if rec.status == 'CANCELLED' then return nil end
+  if rec.status == 'FAILED' and rec.posted then return nil end
+  if rec.cancelled then return 'cancelled' end
+  if rec.superseded_by then return 'superseded' end
+  return nil
+end
+
+-- stores CANCELLED in the place of what voided() found; the id goes where the text says @@
+local function store_void(rec, why, cancelled_json, superseded_json)
+  if why == 'cancelled' then
+    rec.outcome = cancelled_json
+  else
+    rec.outcome = string.gsub(superseded_json, '@@', rec.superseded_by)
+  end
+  rec.status, rec.posted, rec.retry = 'CANCELLED', nil, nil
+end
+
+local function crash_count(text)
+  return tonumber(string.match(text or '', '^%d+') or '0')
+end
+
+-- removes one element from a list of claims: by its bytes, or, where the caller has only its beginning, by that and its length
+local function remove_claim(list, bytes, size)
+  if #bytes == size then return redis.call('LREM', list, -1, bytes) end
+  for i = redis.call('LLEN', list) - 1, 0, -1 do
+    local element = redis.call('LINDEX', list, i)
+    if #element == size and string.sub(element, 1, #bytes) == bytes then
+      return redis.call('LREM', list, -1, element)
+    end
+  end
+  return 0
+end
+
+-- the first element of a list among the first `limit` that is a job of that id; looks at no more than `bytes` in all
+local function find_by_id(list, id, limit, bytes)
+  local quoted, seen, at = '"' .. id .. '"', 0, 0
+  while at < limit do
+    local some = redis.call('LRANGE', list, at, math.min(at + 15, limit - 1))
+    for _, element in ipairs(some) do
+      seen = seen + #element
+      if seen > bytes then return nil end
+      if string.find(element, quoted, 1, true) and ids_of(element) == id then return element end
+    end
+    if #some < 16 then return nil end
+    at = at + 16
+  end
+  return nil
+end

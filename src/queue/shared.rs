@@ -1,0 +1,86 @@
+//! What all parts of one worker's queue share: connection, names, identity, the attempts that go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+
+use super::claim::Claiming;
+use super::dial::Dial;
+use super::error::QueueError;
+use super::identity::WorkerIdentity;
+use super::keys::Keys;
+use super::link::Link;
+use super::live::Live;
+use super::wake::Wake;
+use crate::config::QueueConfig;
+
+/// The lease's time to live; without a renewal for so long others take the jobs.
+pub(super) const LEASE_TTL: Duration = Duration::from_secs(30);
+/// The time between two renewals.
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How long after a renewal something may leave the host. Ten seconds before the lease is gone: what was begun has time to end.
+pub(super) const GATE_SPAN: Duration = Duration::from_secs(20);
+/// One post to the dashboard takes no longer, unless configured otherwise.
+pub(super) const POST_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) struct Shared {
+    pub(super) link: Link,
+    pub(super) keys: Keys,
+    pub(super) identity: WorkerIdentity,
+    /// This worker's claimed list and lease.
+    pub(super) claimed: String,
+    pub(super) lease: String,
+    pub(super) cancel_channel: String,
+    pub(super) max_job_bytes: u64,
+    pub(super) post_timeout: Duration,
+    pub(super) live: Live,
+    pub(super) claiming: Mutex<Claiming>,
+    pub(super) wake: Mutex<Wake>,
+    /// Asks the lease keeper to look now.
+    pub(super) lease_doubted: Notify,
+    /// The process before this one ended in good order: what it left behind counts as no crash.
+    pub(super) left_in_order: bool,
+    pub(super) epoch: std::sync::Mutex<Epoch>,
+}
+
+/// Which Redis the records are in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Epoch {
+    /// The value of the epoch key.
+    pub(super) value: String,
+    /// The server's own id, new at each start of it; `None` where it may not be asked.
+    pub(super) run_id: Option<String>,
+}
+
+impl Shared {
+    pub(super) fn new(config: &QueueConfig, identity: WorkerIdentity) -> Result<Self, QueueError> {
+        let keys = Keys::of(&config.queue_name)?;
+        let rule = super::access::rule(&keys, &config.cancel_channel);
+        let dial = || Dial::new(config, rule.clone());
+        Ok(Self {
+            link: Link::new(dial())?,
+            wake: Mutex::new(Wake::new(dial())),
+            claimed: keys.claimed(&identity.id),
+            lease: keys.lease(&identity.id),
+            keys,
+            identity,
+            cancel_channel: config.cancel_channel.clone(),
+            max_job_bytes: config.max_job_bytes as u64,
+            post_timeout: POST_TIMEOUT,
+            live: Live::default(),
+            claiming: Mutex::default(),
+            lease_doubted: Notify::new(),
+            left_in_order: false,
+            epoch: std::sync::Mutex::default(),
+        })
+    }
+    pub(super) fn worker(&self) -> &str {
+        &self.identity.id
+    }
+    pub(super) fn nonce(&self) -> &str {
+        &self.identity.nonce
+    }
+}
+
+pub(super) type SharedRef = Arc<Shared>;

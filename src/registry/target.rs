@@ -1,0 +1,50 @@
+//! Where one image goes: the repository, and how to speak to the registry that has it.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::name;
+use crate::protocol::RegistryType;
+
+/// What a registry asks a client for.
+#[derive(Debug, Clone)]
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: SecretString,
+}
+
+impl Credentials {
+    /// `user:password`, as Basic authentication joins them. A secret of its own: base64 of it does not contain base64 of the password.
+    pub(super) fn joined(&self) -> SecretString {
+        format!("{}:{}", self.username, self.password.expose_secret()).into()
+    }
+}
+
+/// One service's repository in one registry.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// Host and port as image references have it.
+    pub(super) host: String,
+    /// The repository's path below the host.
+    pub(super) path: String,
+    pub(super) kind: RegistryType,
+    pub(super) credentials: Option<Credentials>,
+    /// Our own manifest calls go by http: the host is this machine, or the configuration says so.
+    pub(super) plain_http: bool,
+}
+
+impl Target {
+    /// `host/path`, the repository as image references have it.
+    pub(super) fn repository(&self) -> String {
+        format!("{}/{}", self.host, self.path)
+    }
+    /// The registry's API, `http(s)://host/v2/`.
+    pub(super) fn api(&self) -> String {
+        // Docker Hub's references name one host, its API is on another.
+        let host = match self.host.as_str() {
+            "docker.io" | "index.docker.io" => "registry-1.docker.io",
+            host => host,
+        };
+        let scheme = if self.plain_http || name::is_loopback(host) { "http" } else { "https" };
+        format!("{scheme}://{host}/v2/")
+    }
+}

@@ -1,0 +1,212 @@
+//! The dashboard as all senders share it: the circuit, the bound of posts under way, whether the key is accepted.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+
+use super::answer::Answer;
+use super::circuit::{Change, Circuit};
+use super::client::{Client, Post};
+use super::pace::{Pace, jittered, random};
+use crate::config::DashboardConfig;
+use crate::protocol::{DeploymentId, LogPost, LogType};
+
+/// Posts under way at once, all deployments together; one of each deployment.
+const POSTS: usize = 8;
+
+/// The right to post once. Dropped unused it changes nothing.
+pub struct Pass {
+    _slot: OwnedSemaphorePermit,
+    /// Held by the one that tries while the circuit is open; the others queue for it.
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+pub struct Dashboard {
+    client: Client,
+    /// For people: scheme, host and port.
+    address: String,
+    pace: Pace,
+    circuit: Mutex<Circuit>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Wakes the one whose turn it is when the circuit closes before its try.
+    closed: Notify,
+    slots: Arc<Semaphore>,
+    taken: AtomicU64,
+    denied: watch::Sender<Option<u16>>,
+}
+
+impl Dashboard {
+    pub fn new(config: &DashboardConfig, pace: Pace) -> io::Result<Self> {
+        Ok(Self {
+            client: Client::new(config, POSTS)?,
+            address: config.url.origin().ascii_serialization(),
+            pace,
+            circuit: Mutex::default(),
+            turn: Arc::default(),
+            closed: Notify::new(),
+            slots: Arc::new(Semaphore::new(POSTS)),
+            taken: AtomicU64::new(0),
+            denied: watch::Sender::new(None),
+        })
+    }
+
+    fn circuit(&self) -> std::sync::MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Posts that were taken so far, of any deployment.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// 401 or 403, if that was the last word about the key.
+    pub fn denied(&self) -> Option<u16> {
+        *self.denied.borrow()
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits until this caller may post once. Dropping the future gives its turn away.
+    pub async fn enter(&self) -> Pass {
+        loop {
+            if self.circuit().shut_until().is_none() {
+                let slot = slot(&self.slots).await;
+                if self.circuit().shut_until().is_none() {
+                    return Pass { _slot: slot, turn: None };
+                }
+            }
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            loop {
+                let shut_until = self.circuit().shut_until();
+                match shut_until {
+                    None => break,
+                    Some(until) if until > Instant::now() => tokio::select! {
+                        () = tokio::time::sleep_until(until.into()) => {}
+                        () = self.closed.notified() => {}
+                    },
+                    Some(_) => return Pass { _slot: slot(&self.slots).await, turn: Some(turn) },
+                }
+            }
+        }
+    }
+
+    /// Posts once and tells the circuit what was answered.
+    pub async fn post(&self, pass: Pass, deployment: &DeploymentId, post: Post<'_>) -> Answer {
+        let answer = self.client.post(deployment, post).await;
+        self.note(pass.turn.is_some(), deployment, &answer);
+        answer
+    }
+
+    /// Past circuit, bound and turn: PENDING on the way out has one try, now.
+    pub async fn post_once(&self, deployment: &DeploymentId, post: Post<'_>) -> Answer {
+        self.client.post(deployment, post).await
+    }
+
+    /// Asks whether the dashboard is there and takes the key, by a log post with an empty text, which it refuses with 400 and
+    /// stores nothing of. `Err` is for people: address, cause and cure.
+    pub async fn check(&self) -> Result<(), String> {
+        let Ok(nobody) = DeploymentId::parse("slipway-check") else {
+            return Ok(());
+        };
+        let empty = LogPost { text: String::new(), kind: LogType::Info };
+        let answer = self.client.post(&nobody, Post::Log(&empty)).await;
+        match &answer {
+            Answer::Taken | Answer::Invalid(_) | Answer::UnknownId | Answer::TooLarge => {
+                self.set_denied(None);
+                Ok(())
+            }
+            Answer::Denied(status) => {
+                self.set_denied(Some(*status));
+                Err(self.denied_words(*status))
+            }
+            Answer::Failed(status) => Err(format!("The dashboard at {} answers {status}. See its own log.", self.address)),
+            Answer::Away { why, .. } => {
+                Err(format!("The dashboard at {} cannot be reached: {why}. Check API_URL, and that it runs.", self.address))
+            }
+        }
+    }
+
+    /// While the key is refused nothing is claimed, so that perhaps nobody posts: somebody has to ask whether it is taken again.
+    pub async fn watch_key(&self) {
+        let mut denied = self.denied.subscribe();
+        loop {
+            if denied.wait_for(|d| d.is_some()).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(self.pace.cap).await;
+            if self.denied().is_some() && self.check().await.is_ok() {
+                self.tell(self.circuit().passed(), "");
+            }
+        }
+    }
+
+    pub fn denied_words(&self, status: u16) -> String {
+        format!("the dashboard at {} answers {status}: it does not accept API_KEY. Check API_KEY and API_URL.", self.address)
+    }
+
+    fn note(&self, probe: bool, deployment: &DeploymentId, answer: &Answer) {
+        let (now, pace) = (Instant::now(), &self.pace);
+        let (change, why) = match answer {
+            Answer::Taken => {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                self.set_denied(None);
+                (self.circuit().passed(), String::new())
+            }
+            Answer::Invalid(_) | Answer::TooLarge => {
+                self.set_denied(None);
+                (self.circuit().passed(), String::new())
+            }
+            Answer::Denied(status) => {
+                self.set_denied(Some(*status));
+                let wait = |n| pace.denied_base / 2 + jittered(pace.denied_base, pace.cap, n, random());
+                (self.circuit().failed(now, probe, None, wait), self.denied_words(*status))
+            }
+            Answer::UnknownId | Answer::Failed(_) => {
+                if *answer == Answer::UnknownId {
+                    self.set_denied(None);
+                }
+                let wait = |n| jittered(pace.base, pace.doubt_cap, n, random());
+                let mut id = DefaultHasher::new();
+                deployment.hash(&mut id);
+                (self.circuit().doubted(now, probe, id.finish(), wait), "it answers 404 or 500 to everything".to_owned())
+            }
+            Answer::Away { why, retry_after } => {
+                let at_least = retry_after.map(|r| r.min(pace.retry_after_max));
+                let wait = |n| jittered(pace.base, pace.cap, n, random());
+                (self.circuit().failed(now, probe, at_least, wait), why.clone())
+            }
+        };
+        self.tell(change, &why);
+    }
+
+    fn tell(&self, change: Change, why: &str) {
+        match change {
+            Change::Opened => {
+                tracing::warn!(dashboard = %self.address, why, "the dashboard does not take reports; they wait on disk and are tried again");
+            }
+            Change::Closed => {
+                self.closed.notify_one();
+                tracing::info!(dashboard = %self.address, "the dashboard takes reports again");
+            }
+            Change::Same => {}
+        }
+    }
+
+    fn set_denied(&self, status: Option<u16>) {
+        self.denied.send_if_modified(|d| std::mem::replace(d, status) != status);
+    }
+}
+
+async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    match Arc::clone(slots).acquire_owned().await {
+        Ok(permit) => permit,
+        // The semaphore is never closed.
+        Err(_) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,195 @@
+//! One deployment's report as its job sees it: lines, a status, the end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::batch::cut_chars;
+use super::client::Post;
+use super::journal::EndPlace;
+use super::pace::{jittered, random};
+use super::sender::{Link, Progress};
+use super::{Delivery, Loan, Reporter};
+use crate::protocol::{DeploymentId, DeploymentStatus, Failure, LogSink, LogType, Outcome, StatusPost};
+use crate::queue::GateState;
+use crate::secrets::Redactor;
+
+/// A cause and a way out are kept up to so many characters each: they are one line each.
+const FAILURE_CHARS: usize = 2000;
+
+/// One deployment's report. Dropping it stops the sender and leaves the journal on disk.
+pub struct JobReport {
+    reporter: Arc<Reporter>,
+    deployment: DeploymentId,
+    link: Arc<Link>,
+    redactor: Arc<Redactor>,
+    _loan: Arc<Loan>,
+}
+
+impl JobReport {
+    pub(super) fn new(
+        reporter: Arc<Reporter>,
+        deployment: DeploymentId,
+        link: Arc<Link>,
+        redactor: Arc<Redactor>,
+        loan: Arc<Loan>,
+    ) -> Self {
+        Self { reporter, deployment, link, redactor, _loan: loan }
+    }
+
+    /// Appends a status (BUILDING) in order with the lines. Ends go through [`JobReport::end`].
+    /// Behind a CANCELLED it is not appended: the dashboard would take the deployment back to life.
+    pub fn status(&self, status: DeploymentStatus) {
+        if let Err(e) = self.link.journal.status(status) {
+            tracing::error!(deployment_id = %self.deployment, error = %e, ?status, "the status cannot be written to the journal and is not told");
+        }
+        self.link.work.notify_one();
+    }
+
+    /// Appends the end, synced to disk, with its cause as the last log line, and waits until it is delivered.
+    ///
+    /// An end that was not sent is void when another one is given: so a cancel overrules it (its waiting call returns
+    /// [`Delivery::Cancelled`]); CANCELLED also follows an end that was sent. The same end given again, also after a restart, is
+    /// not appended or sent twice. May be dropped: what was appended stays, and is sent as soon as it is asked for again.
+    pub async fn end(&self, outcome: &Outcome) -> Delivery {
+        let outcome = self.redacted(outcome);
+        let mut tries = 0;
+        let ordinal = loop {
+            let (link, outcome) = (Arc::clone(&self.link), outcome.clone());
+            let written = tokio::task::spawn_blocking(move || write_end(&link, &outcome)).await;
+            match written {
+                Ok(Ok(EndPlace::Waits(ordinal))) => break ordinal,
+                Ok(Ok(EndPlace::Delivered)) => return Delivery::Delivered,
+                Ok(Ok(EndPlace::AfterCancelled)) => return Delivery::Cancelled,
+                Ok(Ok(EndPlace::OtherDelivered)) => {
+                    tracing::error!(deployment_id = %self.deployment, "an end was told already; another one is not told after it");
+                    return Delivery::Delivered;
+                }
+                Ok(Err(e)) => {
+                    tracing::error!(deployment_id = %self.deployment, error = %e, "the end cannot be written to the journal; tried again");
+                    let wait = jittered(self.reporter.pace.base, self.reporter.pace.cap, tries, random());
+                    tries += 1;
+                    tokio::select! {
+                        () = self.link.kill.cancelled() => return Delivery::Stopped,
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+                Err(_) => return Delivery::Stopped,
+            }
+        };
+        self.link.armed.fetch_max(ordinal, Ordering::AcqRel);
+        self.link.work.notify_one();
+        let mut progress = self.link.progress.subscribe();
+        match progress.wait_for(|p| fate(p, ordinal).is_some()).await {
+            Ok(progress) => fate(&progress, ordinal).unwrap_or(Delivery::Stopped),
+            Err(_) => Delivery::Stopped,
+        }
+    }
+
+    /// Posts PENDING (best effort, one try, 1 s) and voids the journal: the job went back to the queue.
+    /// The post that is under way is waited for first, within that second; nothing is posted where an end was given.
+    pub async fn give_back(&self) {
+        self.link.pause.cancel();
+        let budget = self.reporter.pace.give_back;
+        let started = tokio::time::Instant::now();
+        if tokio::time::timeout(budget / 2, self.sender_gone()).await.is_err() {
+            self.link.kill.cancel();
+        }
+        if !self.link.journal.has_end() && self.reporter.gate.state() == GateState::Open {
+            let pending = StatusPost { status: DeploymentStatus::Pending, error: None, data: None };
+            let post = self.reporter.dashboard.post_once(&self.deployment, Post::Status(&pending));
+            match tokio::time::timeout_at(started + budget, post).await {
+                Ok(answer) => tracing::debug!(?answer, "PENDING was posted"),
+                Err(_) => {
+                    tracing::warn!(deployment_id = %self.deployment, "PENDING was not answered in time; the job goes back all the same")
+                }
+            }
+        }
+        self.remove().await;
+    }
+
+    /// Stops sending and removes the journal without a word: the attempt is another worker's.
+    pub async fn abandon(&self) {
+        self.remove().await;
+    }
+
+    /// Removes the journal after its end was delivered and acknowledged in Redis.
+    pub async fn close(&self) {
+        self.remove().await;
+    }
+
+    async fn remove(&self) {
+        self.link.kill.cancel();
+        self.sender_gone().await;
+        let link = Arc::clone(&self.link);
+        let removed = tokio::task::spawn_blocking(move || link.journal.remove()).await;
+        match removed {
+            Ok(Ok(())) => {
+                self.reporter.shelf.lock().remove(&self.deployment);
+            }
+            Ok(Err(e)) => tracing::warn!(deployment_id = %self.deployment, error = %e, "the journal cannot be removed"),
+            Err(_) => {}
+        }
+    }
+
+    async fn sender_gone(&self) {
+        // `Err`: the sender's end of it is gone, which is what was waited for.
+        self.link.progress.subscribe().wait_for(|p| p.over.is_some()).await.ok();
+    }
+
+    fn redacted(&self, outcome: &Outcome) -> Outcome {
+        let clean = |f: &Failure| Failure {
+            code: f.code,
+            cause: cut_chars(&self.redactor.redact(&f.cause), FAILURE_CHARS),
+            way_out: cut_chars(&self.redactor.redact(&f.way_out), FAILURE_CHARS),
+        };
+        match outcome {
+            Outcome::Builded { .. } => outcome.clone(),
+            Outcome::Failed { failure } => Outcome::Failed { failure: clean(failure) },
+            Outcome::Cancelled { failure } => Outcome::Cancelled { failure: clean(failure) },
+        }
+    }
+}
+
+impl LogSink for JobReport {
+    /// Redacts, and writes to disk when a post's worth has gathered.
+    fn line(&self, kind: LogType, text: &str) {
+        let woken = self.link.journal.log(kind, &self.redactor.redact(text));
+        if woken.records {
+            self.link.work.notify_one();
+        }
+        if woken.gathering {
+            self.link.gathering.notify_one();
+        }
+    }
+}
+
+impl Drop for JobReport {
+    fn drop(&mut self) {
+        self.link.kill.cancel();
+        // The sender does this too when it ends; where it has ended before, what came since is written here.
+        self.link.journal.flush();
+    }
+}
+
+/// The end and its last line, on disk for good.
+fn write_end(link: &Link, outcome: &Outcome) -> std::io::Result<EndPlace> {
+    let last_line = match outcome {
+        Outcome::Builded { .. } => None,
+        Outcome::Failed { failure } => Some((LogType::Error, failure.to_string())),
+        Outcome::Cancelled { failure } => Some((LogType::Info, failure.to_string())),
+    };
+    let place = link.journal.end(outcome, last_line.as_ref().map(|(kind, text)| (*kind, text.as_str())))?;
+    if let EndPlace::Waits(_) = place {
+        link.journal.sync()?;
+    }
+    Ok(place)
+}
+
+/// What became of the end with this ordinal. A later one that has a fate overruled it.
+fn fate(progress: &Progress, ordinal: u64) -> Option<Delivery> {
+    match &progress.settled {
+        Some((settled, delivery)) if *settled == ordinal => Some(delivery.clone()),
+        Some((settled, _)) if *settled > ordinal => Some(Delivery::Cancelled),
+        _ => progress.over.clone(),
+    }
+}

@@ -1,0 +1,362 @@
+//! Sends one deployment's journal: strictly in order, one post at a time, read from disk for each try, so that a thousand
+//! deployments that wait for a dashboard hold no text in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Answer;
+use super::batch::{FLUSH_AFTER, cut_chars};
+use super::client::Post;
+use super::dashboard::{Dashboard, Pass};
+use super::ended::Ended;
+use super::journal::{EndFate, EndNote, Item, Journal, Loaded, Position};
+use super::pace::{Pace, jittered, random};
+use super::patience::Patience;
+use super::pieces::{Outgoing, Pieces, Refusal};
+use super::{Delivery, Fence};
+use crate::protocol::{DeploymentId, DeploymentStatus, LogPost, LogType, Outcome, StatusData, StatusPost};
+use crate::queue::{Fenced, Gate, GateState};
+
+/// The dashboard loses an event with a longer `error` silently.
+const ERROR_CHARS: usize = 191;
+
+/// What a report and its sender share.
+pub struct Link {
+    pub journal: Journal,
+    /// There is more to send, or an end may be sent now.
+    pub work: Notify,
+    /// Lines began to gather.
+    pub gathering: Notify,
+    /// Ends up to this ordinal may be sent: their callers wait.
+    pub armed: AtomicU64,
+    pub progress: watch::Sender<Progress>,
+    /// No further try; the one under way is waited for.
+    pub pause: CancellationToken,
+    /// Stop at once.
+    pub kill: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The newest end that has a fate.
+    pub settled: Option<(u64, Delivery)>,
+    /// The sender is gone; so ends every end that is not settled.
+    pub over: Option<Delivery>,
+}
+
+pub struct Sender {
+    pub id: DeploymentId,
+    pub attempt: u32,
+    pub link: Arc<Link>,
+    pub dashboard: Arc<Dashboard>,
+    pub gate: Gate,
+    pub fence: Arc<dyn Fence>,
+    pub ended: Arc<Ended>,
+    pub pace: Pace,
+}
+
+/// What the sender carries from one post to the next.
+#[derive(Default)]
+struct Course {
+    /// A log item that is told in pieces, and where it ends in the journal.
+    log: Option<(Pieces, Position)>,
+    patience: Patience,
+    /// Tries in a row that the dashboard, or the fence, gave no clear answer to.
+    tries: u32,
+    /// The last refusal, in words for the user.
+    refusal: String,
+}
+
+/// Whether the sender goes on.
+enum Next {
+    On,
+    Over(Delivery),
+}
+
+impl Sender {
+    /// Runs until the journal is given up or `kill` trips. Whatever was gathered is on disk then.
+    pub async fn run(mut self) {
+        let link = Arc::clone(&self.link);
+        let over = tokio::select! {
+            biased;
+            () = link.kill.cancelled() => Delivery::Stopped,
+            over = self.send() => over,
+            () = keep_flushed(&link) => Delivery::Stopped,
+        };
+        blocking(&link, |link| link.journal.flush()).await;
+        link.progress.send_modify(|p| p.over = Some(over));
+    }
+
+    async fn send(&mut self) -> Delivery {
+        let pause = self.link.pause.clone();
+        let mut course = Course::default();
+        loop {
+            let (pass, loaded) = tokio::select! {
+                biased;
+                () = pause.cancelled() => return Delivery::Stopped,
+                ready = self.ready(&mut course) => ready,
+            };
+            let next = match loaded.item {
+                Item::Log { kind, text } => self.send_log(&mut course, pass, kind, &text, loaded.after).await,
+                Item::CutOut(m) => {
+                    let text = format!(
+                        "[slipway] {} lines ({} bytes) are missing here: the dashboard could not be reached and the log outgrew LOG_MAX_BYTES.",
+                        m.lines, m.bytes
+                    );
+                    self.send_log(&mut course, pass, LogType::Warning, &text, loaded.after).await
+                }
+                Item::Unwritten(m) => {
+                    let text = format!(
+                        "[slipway] {} lines ({} bytes) are missing here: the worker could not write or read them on its disk.",
+                        m.lines, m.bytes
+                    );
+                    self.send_log(&mut course, pass, LogType::Warning, &text, loaded.after).await
+                }
+                Item::Unreadable(bytes) => {
+                    tracing::warn!(deployment_id = %self.id, bytes, "a part of the journal cannot be read");
+                    let text = format!(
+                        "[slipway] {bytes} bytes of the log are missing here: they cannot be read back from the worker's disk."
+                    );
+                    self.send_log(&mut course, pass, LogType::Warning, &text, loaded.after).await
+                }
+                Item::Status(status) => self.send_status(&mut course, pass, status, loaded.after).await,
+                Item::End(end) => self.send_end(&mut course, pass, end, loaded.after).await,
+            };
+            if let Next::Over(delivery) = next {
+                return delivery;
+            }
+            if course.tries > 0 {
+                let wait = jittered(self.pace.base, self.pace.cap, course.tries - 1, random());
+                tokio::select! {
+                    () = pause.cancelled() => return Delivery::Stopped,
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to send and it may be sent. The item is read last: nothing of it is held while waiting.
+    async fn ready(&mut self, course: &mut Course) -> (Pass, Loaded) {
+        loop {
+            while !self.link.journal.has_more() {
+                self.link.work.notified().await;
+            }
+            self.gate.open().await;
+            let pass = self.dashboard.enter().await;
+            if self.gate.state() != GateState::Open {
+                continue;
+            }
+            let until = course.log.as_ref().map(|(_, after)| *after);
+            match blocking(&self.link, move |link| link.journal.read(until)).await {
+                Some(Ok(Some(Loaded { item: Item::End(end), after }))) => {
+                    if !self.link.journal.is_current(end.ordinal) || end.ordinal <= self.link.armed.load(Ordering::Acquire) {
+                        return (pass, Loaded { item: Item::End(end), after });
+                    }
+                    // Nobody has asked for this end yet (a restart found it): what is behind it waits for the word.
+                    drop(pass);
+                    self.link.work.notified().await;
+                }
+                Some(Ok(Some(loaded))) => return (pass, loaded),
+                Some(Ok(None)) => {}
+                Some(Err(e)) => {
+                    drop(pass);
+                    tracing::error!(deployment_id = %self.id, error = %e, "the journal cannot be read; tried again");
+                    tokio::time::sleep(self.pace.cap).await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn send_log(&self, course: &mut Course, pass: Pass, kind: LogType, text: &str, after: Position) -> Next {
+        let (mut pieces, after) = course.log.take().unwrap_or_else(|| (Pieces::whole(text.len()), after));
+        let post = match pieces.next(text, &course.refusal) {
+            Some(Outgoing::Text(part)) => LogPost { text: part.to_owned(), kind },
+            Some(Outgoing::Announcement(words)) => LogPost { text: words, kind: LogType::Warning },
+            None => {
+                self.told(after, None).await;
+                return Next::On;
+            }
+        };
+        let answer = self.dashboard.post(pass, &self.id, Post::Log(&post)).await;
+        if let Next::Over(delivery) = self.weigh(course, &answer) {
+            return Next::Over(delivery);
+        }
+        let refusal = match answer {
+            Answer::Taken => {
+                pieces.taken();
+                Refusal::Again
+            }
+            Answer::Failed(status) | Answer::Denied(status) => {
+                course.refusal = format!("The dashboard answers {status}");
+                pieces.refused(text)
+            }
+            Answer::TooLarge => {
+                course.refusal = "The dashboard answers 413 (too large)".to_owned();
+                pieces.too_large(text)
+            }
+            Answer::Invalid(_) => pieces.invalid(),
+            Answer::UnknownId | Answer::Away { .. } => Refusal::Again,
+        };
+        if let Refusal::LeftOut(bytes) = refusal {
+            course.tries = 0;
+            tracing::warn!(deployment_id = %self.id, bytes, ?answer, "the dashboard refuses this log text for good; it is left out");
+        }
+        if pieces.next(text, "").is_none() {
+            self.told(after, None).await;
+        } else {
+            course.log = Some((pieces, after));
+        }
+        Next::On
+    }
+
+    async fn send_status(&self, course: &mut Course, pass: Pass, status: DeploymentStatus, after: Position) -> Next {
+        // A status after a cancel would bring the deployment back to life.
+        if self.link.journal.is_cancelled() {
+            self.told(after, None).await;
+            return Next::On;
+        }
+        match self.ask_fence().await {
+            Some(Fenced::Stored) => {}
+            Some(Fenced::Cancelled | Fenced::Superseded { .. } | Fenced::Lost) => {
+                self.told(after, None).await;
+                return Next::On;
+            }
+            None => {
+                course.tries = course.tries.saturating_add(1);
+                return Next::On;
+            }
+        }
+        let answer = self.dashboard.post(pass, &self.id, Post::Status(&StatusPost { status, error: None, data: None })).await;
+        if let Next::Over(delivery) = self.weigh(course, &answer) {
+            return Next::Over(delivery);
+        }
+        match answer {
+            Answer::Taken => self.told(after, None).await,
+            Answer::Invalid(_) | Answer::TooLarge => {
+                tracing::warn!(deployment_id = %self.id, ?status, ?answer, "the dashboard refuses this status for good; it is left out");
+                self.told(after, None).await;
+            }
+            Answer::Failed(_) | Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } => {}
+        }
+        Next::On
+    }
+
+    async fn send_end(&self, course: &mut Course, pass: Pass, end: EndNote, after: Position) -> Next {
+        if !self.link.journal.is_current(end.ordinal) {
+            self.told(after, None).await;
+            return Next::On;
+        }
+        let cancels = matches!(end.outcome, Outcome::Cancelled { .. });
+        match self.ask_fence().await {
+            Some(Fenced::Lost) => return self.finish(&end, after, Delivery::Lost).await,
+            Some(Fenced::Cancelled | Fenced::Superseded { .. }) if !cancels => {
+                return self.finish(&end, after, Delivery::Cancelled).await;
+            }
+            Some(_) => {}
+            None => {
+                course.tries = course.tries.saturating_add(1);
+                return Next::On;
+            }
+        }
+        let answer = self.dashboard.post(pass, &self.id, Post::Status(&status_post(&end.outcome))).await;
+        if let Next::Over(delivery) = self.weigh(course, &answer) {
+            return self.finish(&end, after, delivery).await;
+        }
+        match answer {
+            Answer::Taken => self.finish(&end, after, Delivery::Delivered).await,
+            Answer::Invalid(_) | Answer::TooLarge => {
+                tracing::warn!(deployment_id = %self.id, ?answer, "the dashboard refuses the end of this deployment for good");
+                self.finish(&end, after, Delivery::Refused).await
+            }
+            Answer::Failed(_) | Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } => Next::On,
+        }
+    }
+
+    /// The end has a fate: it is kept on disk first, then the caller learns of it.
+    async fn finish(&self, end: &EndNote, after: Position, delivery: Delivery) -> Next {
+        match delivery {
+            Delivery::Delivered | Delivery::Refused => {
+                self.told(after, Some(EndFate::Delivered(end.ordinal))).await;
+                let (ended, id, attempt, outcome) = (Arc::clone(&self.ended), self.id.clone(), self.attempt, end.outcome.clone());
+                let remembered = tokio::task::spawn_blocking(move || ended.remember(&id, attempt, &outcome)).await;
+                if let Ok(Err(e)) = remembered {
+                    tracing::warn!(deployment_id = %self.id, error = %e, "the delivered end cannot be remembered on disk");
+                }
+            }
+            Delivery::Cancelled => self.told(after, Some(EndFate::Voided(end.ordinal))).await,
+            Delivery::Lost | Delivery::Stopped => {}
+        }
+        self.link.progress.send_modify(|p| p.settled = Some((end.ordinal, delivery.clone())));
+        match delivery {
+            Delivery::Delivered | Delivery::Cancelled => Next::On,
+            Delivery::Refused | Delivery::Lost | Delivery::Stopped => Next::Over(delivery),
+        }
+    }
+
+    /// What an answer means for the tries to come, whatever was posted.
+    fn weigh(&self, course: &mut Course, answer: &Answer) -> Next {
+        match answer {
+            Answer::UnknownId => {
+                course.tries = course.tries.saturating_add(1);
+                if course.patience.unknown(Instant::now(), self.dashboard.taken(), self.pace.refuse_after) {
+                    tracing::warn!(
+                        deployment_id = %self.id,
+                        "the dashboard answers 404 to this deployment while it takes others; its reports are given up"
+                    );
+                    return Next::Over(Delivery::Refused);
+                }
+                return Next::On;
+            }
+            Answer::Failed(_) => course.tries = course.tries.saturating_add(1),
+            // The circuit waits for these, for all senders together.
+            Answer::Taken | Answer::Denied(_) | Answer::Away { .. } | Answer::Invalid(_) | Answer::TooLarge => course.tries = 0,
+        }
+        course.patience.over();
+        Next::On
+    }
+
+    /// `None`: Redis did not say.
+    async fn ask_fence(&self) -> Option<Fenced> {
+        let asked: Result<Fenced, ()> = tokio::time::timeout(self.pace.fence_timeout, self.fence.may_post()).await.ok()?;
+        asked.ok()
+    }
+
+    async fn told(&self, after: Position, end: Option<EndFate>) {
+        blocking(&self.link, move |link| link.journal.told(after, end)).await;
+    }
+}
+
+/// Writes what has gathered when it is [`FLUSH_AFTER`] old.
+async fn keep_flushed(link: &Arc<Link>) {
+    loop {
+        link.gathering.notified().await;
+        tokio::time::sleep(FLUSH_AFTER).await;
+        if blocking(link, |link| link.journal.flush()).await == Some(true) {
+            link.work.notify_one();
+        }
+    }
+}
+
+/// Runs `work` where it may wait for the disk. `None`: the runtime is shutting down.
+async fn blocking<T: Send + 'static>(link: &Arc<Link>, work: impl FnOnce(&Link) -> T + Send + 'static) -> Option<T> {
+    let link = Arc::clone(link);
+    tokio::task::spawn_blocking(move || work(&link)).await.ok()
+}
+
+fn status_post(outcome: &Outcome) -> StatusPost {
+    let error = |failure: &crate::protocol::Failure| Some(cut_chars(&failure.to_string(), ERROR_CHARS));
+    match outcome {
+        Outcome::Builded { image, registry } => StatusPost {
+            status: DeploymentStatus::Builded,
+            error: None,
+            data: Some(StatusData { container_image_uri: image.clone(), container_registry_type: *registry }),
+        },
+        Outcome::Failed { failure } => StatusPost { status: DeploymentStatus::Failed, error: error(failure), data: None },
+        Outcome::Cancelled { failure } => StatusPost { status: DeploymentStatus::Cancelled, error: error(failure), data: None },
+    }
+}

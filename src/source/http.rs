@@ -1,0 +1,266 @@
+//! One fetch's HTTP: requests with this job's credentials, redirects on the same host, time and size limits, cancelled at any point.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::advertisement::Abilities;
+use super::failures::{self, Answer};
+use super::progress::Progress;
+use super::rate::{Pace, RateWatch};
+use super::redirect;
+use super::resolver::GuardedResolver;
+use super::site::Site;
+use crate::config::GitConfig;
+use crate::protocol::{Failure, GitCredentials};
+
+/// Some hosts look for `git/` before they speak git.
+const USER_AGENT: &str = concat!("git/2.47.0 slipway/", env!("CARGO_PKG_VERSION"));
+/// The refs that a server advertises (about half a million), and what it says before a pack begins. libgit2 keeps them in memory.
+const MAX_BEFORE_PACK: u64 = 32 << 20;
+const MAX_REDIRECTS: usize = 5;
+
+/// The client that all fetches share. It follows no redirect by itself and keeps a connection only for a job that follows at once.
+pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(15))
+        .pool_idle_timeout(Duration::from_secs(5))
+        .pool_max_idle_per_host(1)
+        .tcp_nodelay(true)
+        .referer(false)
+        .dns_resolver(Arc::new(GuardedResolver))
+        .build()
+}
+
+/// What one fetch asks with and is bounded by. Shared by its requests, which follow one another.
+pub(super) struct Session {
+    pub(super) site: Site,
+    pub(super) cancel: CancellationToken,
+    pub(super) progress: Arc<Progress>,
+    client: reqwest::Client,
+    runtime: Handle,
+    credentials: Option<GitCredentials>,
+    idle: Duration,
+    min_rate: u64,
+    max_bytes: u64,
+    received: AtomicU64,
+    /// The repository's URL; after a redirect the one that it was redirected to.
+    base: Mutex<Url>,
+    /// What the advertisement says that the server can do.
+    abilities: Mutex<Abilities>,
+    /// The server's own words for refusing what was asked.
+    refusal: Mutex<Option<String>>,
+    /// Why the transport gave up: libgit2 carries only text.
+    failure: Mutex<Option<Failure>>,
+}
+
+/// What is asked of the server.
+pub(super) enum Request {
+    /// `GET info/refs`.
+    Advertisement,
+    /// `POST git-upload-pack` with wants and haves.
+    UploadPack(Vec<u8>),
+}
+
+/// A response whose head was accepted.
+pub(super) struct Reply {
+    response: reqwest::Response,
+    rate: RateWatch,
+    /// Whether the answer leads to a pack.
+    brings_pack: bool,
+    /// Bytes before the pack.
+    before_pack: u64,
+}
+
+impl Session {
+    pub(super) fn new(
+        url: &Url,
+        site: Site,
+        credentials: Option<GitCredentials>,
+        client: reqwest::Client,
+        config: &GitConfig,
+        cancel: CancellationToken,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            site,
+            cancel,
+            progress,
+            client,
+            runtime: Handle::current(),
+            credentials,
+            idle: config.idle_timeout,
+            min_rate: config.min_rate,
+            max_bytes: config.max_fetch_bytes,
+            received: AtomicU64::new(0),
+            base: Mutex::new(url.clone()),
+            abilities: Mutex::default(),
+            refusal: Mutex::default(),
+            failure: Mutex::new(None),
+        }
+    }
+
+    /// Blocking. Sends the request and waits for the response's head.
+    pub(super) fn ask(&self, request: Request) -> Result<Reply, Failure> {
+        self.block_on(async {
+            let (response, brings_pack) = match request {
+                Request::Advertisement => (self.advertisement().await?, false),
+                Request::UploadPack(body) => (self.upload_pack(body).await?, true),
+            };
+            Ok(Reply { response, rate: RateWatch::new(self.min_rate), brings_pack, before_pack: 0 })
+        })
+    }
+
+    /// Blocking. The next piece of the body; `None` at its end.
+    pub(super) fn next(&self, reply: &mut Reply) -> Result<Option<Bytes>, Failure> {
+        let piece = self.block_on(async {
+            let asked = Instant::now();
+            let piece = match tokio::time::timeout(self.idle, reply.response.chunk()).await {
+                Err(_) => return Err(failures::stalled(&self.site, self.idle)),
+                Ok(Err(error)) => return Err(failures::unreachable(&self.site, &error)),
+                Ok(Ok(piece)) => piece,
+            };
+            Ok(piece.map(|piece| (piece, asked.elapsed())))
+        })?;
+        let Some((piece, waited)) = piece else { return Ok(None) };
+        let in_pack = reply.brings_pack && self.progress.pack_has_begun();
+        if !in_pack {
+            reply.before_pack += piece.len() as u64;
+            if reply.before_pack > MAX_BEFORE_PACK {
+                return Err(failures::too_much_before_the_pack(&self.site, MAX_BEFORE_PACK));
+            }
+        }
+        let preparing = reply.brings_pack && !in_pack;
+        if reply.rate.arrived(piece.len() as u64, waited, preparing) == Pace::TooSlow {
+            return Err(failures::too_slow(&self.site, self.min_rate));
+        }
+        let received = self.received.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
+        if received > self.max_bytes {
+            return Err(failures::fetch_too_large(&self.site, self.max_bytes));
+        }
+        Ok(Some(piece))
+    }
+
+    pub(super) fn learn(&self, abilities: Abilities) {
+        *self.abilities.lock().unwrap_or_else(PoisonError::into_inner) = abilities;
+    }
+    /// What the server can do; nothing before it was asked.
+    pub(super) fn abilities(&self) -> Abilities {
+        *self.abilities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn refused(&self, text: String) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+    /// The server's own words for refusing what was asked, if it did.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers why the transport gives up; the first reason stands.
+    pub(super) fn give_up(&self, failure: Failure) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+    }
+    /// Why the transport gave up, if it did.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs `work` on the caller's (blocking) thread, and drops it, sockets and all, the moment the token trips.
+    fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => Err(Failure::interrupted()),
+                result = work => result,
+            }
+        })
+    }
+
+    async fn advertisement(&self) -> Result<reqwest::Response, Failure> {
+        let mut base = self.base();
+        for _ in 0..=MAX_REDIRECTS {
+            let url = beneath(&base, "info/refs", Some("service=git-upload-pack"));
+            let response = self.send(self.client.get(url.clone())).await?;
+            if response.status().is_redirection() {
+                let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).unwrap_or_default();
+                base = redirect::follow(&self.site, self.credentials.is_some(), &url, location)?;
+                continue;
+            }
+            self.expect(&response, "application/x-git-upload-pack-advertisement")?;
+            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+            return Ok(response);
+        }
+        Err(failures::not_understood(&self.site, "it redirects again and again"))
+    }
+
+    async fn upload_pack(&self, body: Vec<u8>) -> Result<reqwest::Response, Failure> {
+        let url = beneath(&self.base(), "git-upload-pack", None);
+        let request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/x-git-upload-pack-request")
+            .header(ACCEPT, "application/x-git-upload-pack-result")
+            .body(body);
+        let response = self.send(request).await?;
+        if response.status().is_redirection() {
+            return Err(failures::not_understood(&self.site, "it redirects in the middle of a fetch"));
+        }
+        self.expect(&response, "application/x-git-upload-pack-result")?;
+        Ok(response)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
+        let request = match &self.credentials {
+            Some(c) => request.basic_auth(&c.username, Some(c.password.expose_secret())),
+            None => request,
+        };
+        match tokio::time::timeout(self.idle, request.send()).await {
+            Err(_) => Err(failures::stalled(&self.site, self.idle)),
+            Ok(Err(error)) => Err(failures::unreachable(&self.site, &error)),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    fn expect(&self, response: &reqwest::Response, content_type: &str) -> Result<(), Failure> {
+        let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+        if !response.status().is_success() {
+            return Err(failures::refused(
+                &self.site,
+                Answer {
+                    status: response.status().as_u16(),
+                    authenticated: self.credentials.is_some(),
+                    retry_after: header(RETRY_AFTER.as_str()),
+                    rate_limited: header("x-ratelimit-remaining") == Some("0"),
+                },
+            ));
+        }
+        let given = header(CONTENT_TYPE.as_str()).unwrap_or("nothing");
+        if given.split(';').next().map(str::trim) != Some(content_type) {
+            return Err(failures::not_understood(&self.site, &format!("it is {given}, not git's smart HTTP")));
+        }
+        Ok(())
+    }
+
+    fn base(&self) -> Url {
+        self.base.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// `<repository>/<path>?<query>`.
+fn beneath(repository: &Url, path: &str, query: Option<&str>) -> Url {
+    let mut url = repository.clone();
+    url.set_path(&format!("{}/{path}", repository.path().trim_end_matches('/')));
+    url.set_query(query);
+    url
+}

@@ -1,0 +1,186 @@
+//! `slipway build`: the same stages once, without Redis and dashboard, for a look at why a build fails.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::pipeline::{Pipeline, Stages, Step};
+use super::retry::RetryPolicy;
+use super::signals::Signals;
+use super::single_build::{BuildFrom, SingleBuild};
+use crate::context::ContextStage;
+use crate::exit::Exit;
+use crate::image::{self, BuiltImage, DockerfileStage};
+use crate::protocol::{
+    BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_line,
+};
+use crate::queue::{Gate, GateState, WorkerIdentity};
+use crate::registry::RegistryStage;
+use crate::secrets::Redactor;
+use crate::source::{GitSourceStage, SourceTree};
+use crate::stage::StageContext;
+use crate::telemetry::Masks;
+
+/// What came out.
+enum Made {
+    /// In the Engine, by its id, without a name.
+    Image(BuiltImage),
+    Pushed(ImageRef),
+}
+
+/// One build without Redis and dashboard: lines to standard error, the image's reference to standard output. Ctrl-C ends it.
+pub async fn build_once(request: SingleBuild, masks: Arc<Masks>) -> Exit {
+    let cancel = CancellationToken::new();
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return said(Exit::Temporary, &format!("cannot listen for signals: {error}")),
+    };
+    let build = run(request, masks, cancel.clone());
+    tokio::pin!(build);
+    let made = loop {
+        tokio::select! {
+            made = &mut build => break made,
+            () = signals.next() => cancel.cancel(),
+        }
+    };
+    match made {
+        Ok(Made::Image(image)) => result(&image.id),
+        Ok(Made::Pushed(reference)) => result(&reference.to_string()),
+        Err(_) if cancel.is_cancelled() => said(Exit::Temporary, "interrupted; nothing is left of the build"),
+        Err(failure) => {
+            let exit = match failure.code {
+                Code::EngineUnreachable | Code::WorkerInternal => Exit::Unavailable,
+                _ => Exit::BuildFailed,
+            };
+            said(exit, &failure.to_string())
+        }
+    }
+}
+
+fn said(exit: Exit, text: &str) -> Exit {
+    // Where standard error is gone there is nobody left to tell.
+    let _unheard = writeln!(std::io::stderr(), "slipway: {text}");
+    exit
+}
+
+fn result(text: &str) -> Exit {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => Exit::Ok,
+        Err(error) => said(Exit::Temporary, &format!("standard output cannot be written to: {error}")),
+    }
+}
+
+async fn run(request: SingleBuild, masks: Arc<Masks>, cancel: CancellationToken) -> Result<Made, Failure> {
+    // Beside a daemon, not in its place: an identity, caches and a lock of its own.
+    let work_dir = request.worker.work_dir.join("single");
+    let unusable = |error: crate::queue::IdentityError| {
+        Failure::new(Code::WorkerInternal, error.to_string(), "Set WORK_DIR to a folder that you may write to.")
+    };
+    let (identity, _lock) = WorkerIdentity::open(&work_dir).map_err(unusable)?;
+    let host_key = identity.host_key().map_err(unusable)?;
+    let engine = image::connect_engine(&request.build).await?;
+    let cache = work_dir.join("cache");
+    let source = GitSourceStage::new(request.git.clone(), cache.join("git"))?;
+    let context = ContextStage::new(cache.join("context"), identity.id.clone(), request.build.context_git_dir);
+    let dockerfile = DockerfileStage::new(request.build.clone(), engine.clone(), host_key, identity.id);
+    let registry = request.registry.clone().map(|config| RegistryStage::new(config, engine));
+
+    let job = job(&request)?;
+    let mut secrets: Vec<_> = request.build.pull_registries.iter().map(|p| p.password.clone()).collect();
+    secrets.extend(registry.iter().flat_map(RegistryStage::secrets));
+    secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
+    let values: Vec<_> = job.env.iter().map(|v| v.value.clone()).collect();
+    let redactor = Arc::new(Redactor::new(&secrets, &values, &[job.service.as_str(), job.repository.as_str()]));
+    masks.add(&redactor);
+    let ctx = StageContext {
+        deployment: job.deployment.clone(),
+        service: job.service.clone(),
+        attempt: 1,
+        cancel,
+        log: Arc::new(Terminal { redactor: redactor.clone() }),
+        redactor,
+        tasks: TaskTracker::new(),
+    };
+    let stages = Stages { source, context, dockerfile, registry };
+    let made = build(&stages, &request, &job, &ctx).await;
+    ctx.tasks.close();
+    if tokio::time::timeout(Duration::from_secs(30), ctx.tasks.wait()).await.is_err() {
+        said(Exit::Temporary, "parts of the build did not end in time");
+    }
+    made
+}
+
+async fn build(stages: &Stages, request: &SingleBuild, job: &Job, ctx: &StageContext) -> Result<Made, Failure> {
+    let (step, _at) = watch::channel(Step::Source);
+    let policy = RetryPolicy { limit: request.worker.retry_limit, window: Duration::ZERO };
+    let pipeline = Pipeline { stages, job, ctx, policy, step: &step };
+    let image = match &request.from {
+        BuildFrom::Url { .. } => pipeline.build().await?,
+        BuildFrom::Folder(path) => pipeline.build_tree(Arc::new(local_tree(stages, path, request, ctx).await?)).await?,
+    };
+    let Some(registry) = &stages.registry else {
+        return Ok(Made::Image(image));
+    };
+    let (_keeper, mut gate) = Gate::new(GateState::Open);
+    let pushed = pipeline.push(registry, &image, &mut gate).await;
+    pipeline.discard(&image).await;
+    Ok(Made::Pushed(pushed?.reference))
+}
+
+async fn local_tree(stages: &Stages, path: &Path, request: &SingleBuild, ctx: &StageContext) -> Result<SourceTree, Failure> {
+    let wanted = match &request.commit {
+        CommitRef::Exact(sha) => Some(sha.as_str()),
+        CommitRef::Tip => request.branch.as_ref().map(BranchName::as_str),
+    };
+    stages.source.open_local(path, wanted, ctx).await
+}
+
+/// The request in a job's words.
+fn job(request: &SingleBuild) -> Result<Job, Failure> {
+    let internal = |what: &str| Failure::new(Code::WorkerInternal, format!("{what} cannot be named in a job."), "");
+    let (url, credentials) = match &request.from {
+        BuildFrom::Url { url, credentials } => (url.clone(), credentials.clone()),
+        BuildFrom::Folder(_) => (Url::parse("https://localhost/local/folder.git").map_err(|_| internal("The folder"))?, None),
+    };
+    let path = url.path().trim_matches('/').trim_end_matches(".git");
+    let repository = RepositoryName::parse(path).or_else(|_| RepositoryName::parse("local/repository"));
+    let branch = request.branch.clone().map_or_else(|| BranchName::parse("main"), Ok);
+    Ok(Job {
+        deployment: request.deployment.clone(),
+        service: request.service.clone(),
+        repository: repository.map_err(|_| internal("The repository"))?,
+        branch: branch.map_err(|_| internal("The branch"))?,
+        commit: request.commit.clone(),
+        git: GitSource { url, credentials },
+        dockerfile: request.dockerfile.clone(),
+        env: request.env.clone(),
+        ports: Vec::new(),
+    })
+}
+
+/// The job's log on standard error, redacted.
+struct Terminal {
+    redactor: Arc<Redactor>,
+}
+
+impl LogSink for Terminal {
+    fn line(&self, kind: LogType, text: &str) {
+        let mark = match kind {
+            LogType::Stdout | LogType::Stderr => "  ",
+            LogType::Info => "- ",
+            LogType::Warning => "! ",
+            LogType::Error => "x ",
+        };
+        let mut out = std::io::stderr().lock();
+        for line in self.redactor.redact(text).split('\n') {
+            // A reader that went away does not end the build.
+            let _unheard = writeln!(out, "{mark}{}", safe_line(line.as_bytes()));
+        }
+    }
+}

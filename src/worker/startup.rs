@@ -1,0 +1,186 @@
+//! From a configuration to a running worker: identity, every part reached (named while it is not), leftovers swept, then the supervisor.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::attempt::Shared;
+use super::pipeline::{Stages, full_jitter};
+use super::signals::Signals;
+use super::supervisor::Supervisor;
+use crate::config::{Config, WorkerConfig};
+use crate::context::ContextStage;
+use crate::exit::Exit;
+use crate::housekeeping::Housekeeper;
+use crate::image::{self, DockerfileStage};
+use crate::queue::{IdentityLock, Queue, WorkerIdentity};
+use crate::registry::RegistryStage;
+use crate::report::Reporter;
+use crate::source::GitSourceStage;
+use crate::telemetry::Masks;
+
+/// Runs the daemon until it is told to stop. The exit code is the process's.
+pub async fn run(config: Config, masks: Arc<Masks>) -> Exit {
+    let (identity, lock) = match WorkerIdentity::open(&config.worker.work_dir) {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Temporary;
+        }
+    };
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("cannot listen for signals: {error}");
+            return Exit::Temporary;
+        }
+    };
+    tracing::info!(worker = %identity.id, version = env!("CARGO_PKG_VERSION"), work_dir = %config.worker.work_dir.display(), "slipway starts");
+    // Ready as soon as the configuration is good: a part that is away is waited for, and must not make systemd restart us.
+    tell_systemd(sd_notify::NotifyState::Ready);
+    let ended = start(config, identity, lock, masks, &mut signals).await;
+    tell_systemd(sd_notify::NotifyState::Stopping);
+    ended
+}
+
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!("systemd was not told: {error}");
+    }
+}
+
+async fn start(config: Config, identity: WorkerIdentity, lock: IdentityLock, masks: Arc<Masks>, signals: &mut Signals) -> Exit {
+    let reached = tokio::select! {
+        reached = reach_parts(&config, &identity) => reached,
+        () = signals.next() => {
+            tracing::info!("stopped before every part was reached");
+            return Exit::Ok;
+        }
+    };
+    let (queue, engine) = reached;
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let halt = CancellationToken::new();
+    let (gate, notices) = queue.run(&tasks, stop.clone());
+
+    let stages = match stages(&config, &identity, engine.clone()) {
+        Ok(stages) => stages,
+        Err(failure) => {
+            tracing::error!("{failure}");
+            return Exit::Temporary;
+        }
+    };
+    let journal = config.worker.work_dir.join("journal");
+    let reporter = match Reporter::new(config.dashboard.clone(), journal, gate.clone(), tasks.clone(), halt.clone()) {
+        Ok(reporter) => reporter,
+        Err(error) => {
+            tracing::error!("cannot use WORK_DIR/journal: {error}");
+            return Exit::Temporary;
+        }
+    };
+    let WorkerConfig { work_dir, min_free_disk, .. } = config.worker.clone();
+    let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, config.build.cache_max_bytes);
+    // Before anything is resumed: nothing of this worker is alive yet.
+    housekeeper.sweep().await;
+    let shared = Arc::new(Shared {
+        config,
+        host: identity.host.clone(),
+        queue: queue.clone(),
+        gate,
+        reporter,
+        stages,
+        masks,
+        alone: Arc::new(RwLock::new(())),
+        halt: halt.clone(),
+        housekeeper,
+    });
+    let (keeping, stopped) = (shared.clone(), stop.clone());
+    tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, stopped).await });
+
+    let resumed = tokio::select! {
+        resumed = until_reached("Redis", || queue.resume()) => resumed,
+        () = signals.next() => Vec::new(),
+    };
+    if !resumed.is_empty() {
+        tracing::info!(jobs = resumed.len(), "taking up the jobs that were claimed before the restart");
+    }
+    drop_ownerless_journals(&shared, &resumed);
+    let code = Supervisor::new(shared, resumed).run(notices, signals).await;
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
+        tracing::warn!("some background tasks did not end in time");
+    }
+    if code == Exit::Ok
+        && let Err(error) = queue.release().await
+    {
+        tracing::warn!("the lease could not be released, it expires by itself: {error}");
+    }
+    drop(lock);
+    code
+}
+
+fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -> Result<Stages, String> {
+    let host_key = identity.host_key().map_err(|error| error.to_string())?;
+    let cache = config.worker.work_dir.join("cache");
+    Ok(Stages {
+        source: GitSourceStage::new(config.git.clone(), cache.join("git")).map_err(|failure| failure.to_string())?,
+        context: ContextStage::new(cache.join("context"), identity.id.clone(), config.build.context_git_dir),
+        dockerfile: DockerfileStage::new(config.build.clone(), engine.clone(), host_key, identity.id.clone()),
+        registry: Some(RegistryStage::new(config.registry.clone(), engine)),
+    })
+}
+
+async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>, bollard::Docker) {
+    let queue = until_reached("Redis", || Queue::connect(&config.queue, identity.clone()));
+    let engine = until_reached("the Docker Engine", || image::connect_engine(&config.build));
+    let (queue, engine) = tokio::join!(queue, engine);
+    for warning in image::exposure_warnings(&config.build) {
+        tracing::warn!("{warning}");
+    }
+    (Arc::new(queue), engine)
+}
+
+/// Tries until the part answers; says what is wrong at first, and again when the reason changes or a minute has gone.
+async fn until_reached<T, E: Display, F: Future<Output = Result<T, E>>>(part: &str, mut connect: impl FnMut() -> F) -> T {
+    let mut longest = Duration::from_millis(250);
+    let mut said: Option<(String, std::time::Instant)> = None;
+    loop {
+        let error = match connect().await {
+            Ok(reached) => {
+                if said.is_some() {
+                    tracing::info!("{part} is there now");
+                }
+                return reached;
+            }
+            Err(error) => error.to_string(),
+        };
+        let news = said.as_ref().is_none_or(|(text, at)| *text != error || at.elapsed() > Duration::from_secs(60));
+        if news {
+            tracing::error!("{error} Trying again until it answers.");
+            said = Some((error, std::time::Instant::now()));
+        }
+        tokio::time::sleep(full_jitter(longest)).await;
+        longest = (longest * 2).min(Duration::from_secs(10));
+    }
+}
+
+/// A journal whose job Redis no longer has among ours was acknowledged or taken over: nothing in it may be sent any more.
+fn drop_ownerless_journals(shared: &Shared, resumed: &[crate::queue::Claim]) {
+    let journals = match shared.reporter.undelivered() {
+        Ok(journals) => journals,
+        Err(error) => return tracing::warn!("cannot list WORK_DIR/journal: {error}"),
+    };
+    for (deployment, _, _) in journals {
+        if !resumed.iter().any(|claim| claim.deployment.as_ref() == Some(&deployment)) {
+            tracing::info!(deployment_id = %deployment, "its journal is dropped: Redis says that the job is not this worker's any more");
+            if let Err(error) = shared.reporter.discard(&deployment) {
+                tracing::warn!(deployment_id = %deployment, "its journal cannot be removed: {error}");
+            }
+        }
+    }
+}

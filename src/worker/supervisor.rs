@@ -1,0 +1,200 @@
+//! The daemon's main loop: capacity, one tracked task per job, notices to their jobs, and the drain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use super::attempt::{self, Shared};
+use super::lifecycle::{self, Stop};
+use super::signals::Signals;
+use crate::exit::Exit;
+use crate::protocol::DeploymentId;
+use crate::queue::{Claim, Notice};
+
+/// Jobs whose end could not be told yet hold no build slot, but above so many nothing more is claimed.
+const MAX_UNTOLD: usize = 1000;
+/// After a drain, how long stopped builds and unsent ends may still take.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How often a worker that may not claim looks again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    slots: Arc<Semaphore>,
+    /// What was claimed before the restart, oldest first.
+    resumed: std::collections::VecDeque<Claim>,
+    attempts: JoinSet<u64>,
+    /// Which task works on which deployment, and how it is told to stop.
+    running: HashMap<u64, (Option<DeploymentId>, mpsc::Sender<Stop>)>,
+    next_key: u64,
+    paused: Option<String>,
+}
+
+impl Supervisor {
+    pub fn new(shared: Arc<Shared>, resumed: Vec<Claim>) -> Self {
+        let slots = Arc::new(Semaphore::new(shared.config.worker.max_concurrent_builds));
+        Self {
+            shared,
+            slots,
+            resumed: resumed.into(),
+            attempts: JoinSet::new(),
+            running: HashMap::new(),
+            next_key: 0,
+            paused: None,
+        }
+    }
+
+    /// Claims and builds until a signal, then drains. Returns when nothing runs any more, or at once on the second signal.
+    pub async fn run(mut self, mut notices: mpsc::Receiver<Notice>, signals: &mut Signals) -> Exit {
+        let mut slot: Option<OwnedSemaphorePermit> = None;
+        let mut claim: Option<BoxFuture<'static, Claim>> = None;
+        let mut look = tokio::time::interval(PAUSE);
+        loop {
+            let waiting_for_slot = slot.is_none();
+            if let (Some(_), Some(resumed)) = (&slot, self.resumed.pop_front()) {
+                if let Some(slot) = slot.take() {
+                    self.start(resumed, Some(slot));
+                }
+                continue;
+            }
+            if slot.is_some() && claim.is_none() && self.may_claim() {
+                let queue = self.shared.queue.clone();
+                claim = Some(async move { queue.claim().await }.boxed());
+            }
+            tokio::select! {
+                biased;
+                () = signals.next() => break,
+                Some(notice) = notices.recv() => self.notify(notice),
+                Some(ended) = self.attempts.join_next() => self.ended(ended),
+                claimed = async { match &mut claim { Some(claim) => claim.await, None => std::future::pending().await } } => {
+                    claim = None;
+                    if let Some(slot) = slot.take() {
+                        self.start(claimed, Some(slot));
+                    }
+                }
+                free = self.slots.clone().acquire_owned(), if waiting_for_slot => slot = free.ok(),
+                _ = look.tick() => {}
+            }
+        }
+        // A claim whose answer is on its way is waited for by the queue itself, and resumed by the next start.
+        drop(claim);
+        drop(slot);
+        self.drain(notices, signals).await
+    }
+
+    fn may_claim(&mut self) -> bool {
+        let why_not = if self.attempts.len() >= MAX_UNTOLD + self.shared.config.worker.max_concurrent_builds {
+            Some(format!("{} ends are waiting to be told to the dashboard", self.attempts.len()))
+        } else if let Err(why) = self.shared.reporter.accepts_work() {
+            Some(why)
+        } else {
+            self.shared.housekeeper.room().err()
+        };
+        if why_not != self.paused {
+            match &why_not {
+                Some(why) => tracing::warn!("no job is claimed: {why}"),
+                None => tracing::info!("jobs are claimed again"),
+            }
+            self.paused.clone_from(&why_not);
+        }
+        why_not.is_none()
+    }
+
+    fn start(&mut self, claim: Claim, slot: Option<OwnedSemaphorePermit>) {
+        // Small and bounded: a job is told at most a few things, and a full channel means that it knows already.
+        let (stop, stops) = mpsc::channel(8);
+        let key = self.next_key;
+        self.next_key += 1;
+        let text = |id: Option<&str>| id.unwrap_or("unknown").to_owned();
+        let span = tracing::info_span!(
+            "job",
+            deployment_id = text(claim.deployment.as_ref().map(DeploymentId::as_str)),
+            service_id = text(claim.service.as_ref().map(crate::protocol::ServiceId::as_str)),
+            attempt = claim.attempt
+        );
+        self.running.insert(key, (claim.deployment.clone(), stop));
+        let shared = self.shared.clone();
+        self.attempts.spawn(
+            async move {
+                attempt::run(shared, claim, slot, stops).await;
+                key
+            }
+            .instrument(span),
+        );
+    }
+
+    fn ended(&mut self, ended: Result<u64, tokio::task::JoinError>) {
+        match ended {
+            Ok(key) => {
+                self.running.remove(&key);
+            }
+            // The pipeline catches its own panics; this is one of ours. The claim stays and is resumed by the next start.
+            Err(error) => tracing::error!("a job's task ended by a defect: {error}"),
+        }
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        let (deployment, stop) = match notice {
+            Notice::Cancelled(id) => (id, Stop::Cancelled(lifecycle::cancelled())),
+            Notice::Superseded { deployment, by } => (deployment, Stop::Cancelled(lifecycle::superseded(&by))),
+            Notice::Lost(id) => (id, Stop::Lost),
+            // Cancelled while it was queued: there is only its end to tell.
+            Notice::Claimed(claim) => return self.start(claim, None),
+        };
+        for (id, tell) in self.running.values() {
+            if id.as_ref() == Some(&deployment) {
+                let _already_told = tell.try_send(stop.clone());
+            }
+        }
+    }
+
+    /// Running builds may finish for `DRAIN_TIMEOUT`, then they are stopped and go back to the queue.
+    async fn drain(mut self, mut notices: mpsc::Receiver<Notice>, signals: &mut Signals) -> Exit {
+        let timeout = self.shared.config.worker.drain_timeout;
+        tracing::info!(
+            running = self.attempts.len(),
+            "stopping: nothing more is claimed, running builds may finish for {} s; a second signal ends at once",
+            timeout.as_secs()
+        );
+        let phases = [(timeout, Some(Stop::Drained)), (LAST_WORDS, None)];
+        for (time, then) in phases {
+            if !self.wait_for_all(time, &mut notices, signals).await {
+                tracing::warn!("second signal: ending at once; {} jobs are taken up by the next start", self.attempts.len());
+                return Exit::Temporary;
+            }
+            if let Some(stop) = then {
+                for (_, tell) in self.running.values() {
+                    let _already_told = tell.try_send(stop.clone());
+                }
+            }
+        }
+        self.shared.halt.cancel();
+        while let Some(ended) = self.attempts.join_next().await {
+            self.ended(ended);
+        }
+        tracing::info!("stopped");
+        Exit::Ok
+    }
+
+    /// `false`: a second signal came.
+    async fn wait_for_all(&mut self, time: Duration, notices: &mut mpsc::Receiver<Notice>, signals: &mut Signals) -> bool {
+        let deadline = tokio::time::sleep(time);
+        tokio::pin!(deadline);
+        while !self.attempts.is_empty() {
+            tokio::select! {
+                biased;
+                () = signals.next() => return false,
+                Some(notice) = notices.recv() => self.notify(notice),
+                Some(ended) = self.attempts.join_next() => self.ended(ended),
+                () = &mut deadline => return true,
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,10 @@
+//! The queue protocol against a real Redis: each rule is a test, each test has a server of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "queue/rig.rs"]
+mod rig;
+
+#[path = "queue/claim.rs"]
+mod claim;
+#[path = "queue/ending.rs"]
+mod ending;

@@ -1,0 +1,192 @@
+//! How jobs come in.
+
+use slipway::queue::{ClaimFate, Producer};
+
+use crate::rig::*;
+
+#[tokio::test]
+async fn a_pushed_job_is_claimed_to_the_byte_and_stays_in_the_workers_list_until_it_is_acknowledged() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let payload = r#"{ "deploymentId":"d1", "serviceId":"s1", "ports":[], "x":1.50, "y":"\u003cé" }"#;
+    redis.push(payload).await;
+    let claim = worker.claim().await;
+    assert_eq!(claim.payload, payload);
+    assert_eq!((name(&claim), claim.attempt, &claim.fate), ("d1", 1, &ClaimFate::Build));
+    let held: Vec<String> = redis.cmd(&["LRANGE", &worker.claimed(), "0", "-1"]).await;
+    assert_eq!(held, [payload]);
+    worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+    worker.queue.acknowledge(&claim).await.unwrap();
+    assert_eq!(redis.len(&worker.claimed()).await, 0);
+}
+
+#[tokio::test]
+async fn jobs_come_in_the_order_of_the_list_from_the_left() {
+    let redis = Redis::start().await;
+    for n in 0..5 {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+    }
+    let _: i64 = redis.cmd(&["LPUSH", "q", &job("first", "s")]).await;
+    let worker = redis.worker().await;
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.push(name(&worker.claim().await).to_owned());
+    }
+    assert_eq!(seen, ["first", "d0", "d1", "d2", "d3", "d4"]);
+}
+
+#[tokio::test]
+async fn two_workers_on_one_queue_get_each_job_once() {
+    let redis = Redis::start().await;
+    let (one, two) = (redis.worker().await, redis.worker().await);
+    let push = async {
+        for n in 0..200 {
+            redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+        }
+    };
+    let take = |worker: &'static str, w| take_all(worker, w);
+    let (_, a, b) = within(60, async { tokio::join!(push, take("one", &one), take("two", &two)) }).await;
+    let mut all: Vec<String> = a.into_iter().chain(b).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 200);
+    assert_eq!((redis.len("q").await, redis.len("{q}:incoming").await), (0, 0));
+}
+
+/// Claims until nothing comes for two seconds.
+async fn take_all(_: &str, worker: &Worker) -> Vec<String> {
+    let mut seen = Vec::new();
+    while let Ok(claim) = tokio::time::timeout(std::time::Duration::from_secs(2), worker.queue.claim()).await {
+        seen.push(name(&claim).to_owned());
+        worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+        worker.queue.acknowledge(&claim).await.unwrap();
+    }
+    seen
+}
+
+#[tokio::test]
+async fn what_is_no_job_is_claimed_without_a_record_and_ends_in_the_dead_letter_list() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    for payload in ["not json", "", "{}", r#"{"deploymentId":"../x"}"#, r#"{"deploymentId":7}"#, "[1]", "null", "not json"] {
+        redis.push(payload).await;
+        let claim = worker.claim().await;
+        assert_eq!(claim.payload, payload);
+        assert_eq!(claim.deployment, None, "{payload}");
+        worker.queue.dead_letter(&claim, r#"{"reason":"no job"}"#).await.unwrap();
+    }
+    assert_eq!(redis.len(&worker.claimed()).await, 0);
+    assert_eq!(redis.len("{q}:dead").await, 8);
+    assert_eq!(redis.cmd::<usize>(&["HLEN", "{q}:jobs"]).await, 0);
+}
+
+#[tokio::test]
+async fn an_element_above_the_limit_is_not_read_and_goes_to_the_dead_letter_list() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let mut connection = redis.connection().await.unwrap();
+    let big = "x".repeat(100 << 20);
+    let _: () = redis::cmd("RPUSH").arg("q").arg(&big).query_async(&mut connection).await.unwrap();
+    drop(big);
+    let claim = within(60, worker.queue.claim()).await;
+    assert_eq!(claim.fate, ClaimFate::TooLarge { bytes: 100 << 20 });
+    assert_eq!(claim.payload.len(), 4096);
+    worker.queue.dead_letter(&claim, r#"{"reason":"too large"}"#).await.unwrap();
+    assert_eq!((redis.len(&worker.claimed()).await, redis.len("{q}:dead").await), (0, 1));
+    redis.push(&job("d1", "s1")).await;
+    assert_eq!(name(&worker.claim().await), "d1", "the next job goes on");
+}
+
+#[tokio::test]
+async fn a_claim_whose_caller_goes_away_is_not_lost() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    for n in 0..50 {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+    }
+    let mut seen = Vec::new();
+    let mut patience = 0;
+    while seen.len() < 50 {
+        // From "dropped before it was sent" to "dropped while the reply is on its way".
+        patience = (patience + 17) % 600;
+        let short = std::time::Duration::from_micros(patience);
+        if let Ok(claim) = tokio::time::timeout(short, worker.queue.claim()).await {
+            seen.push(name(&claim).to_owned());
+        }
+    }
+    let expected: Vec<String> = (0..50).map(|n| format!("d{n}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_frozen_redis_loses_no_job_and_gives_none_twice() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d0", "s0")).await;
+    worker.claim().await;
+    let claims = async {
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            seen.push(name(&worker.queue.claim().await).to_owned());
+        }
+        seen
+    };
+    let trouble = async {
+        for n in 1..4 {
+            redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+            redis.signal("-STOP");
+            tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+            redis.signal("-CONT");
+        }
+    };
+    let (seen, ()) = within(60, async { tokio::join!(claims, trouble) }).await;
+    assert_eq!(seen, ["d1", "d2", "d3"]);
+    assert_eq!(redis.len(&worker.claimed()).await, 4);
+}
+
+#[tokio::test]
+async fn a_job_of_the_same_service_further_back_supersedes_this_one_unbuilt() {
+    let redis = Redis::start().await;
+    for n in 0..40 {
+        redis.push(&job(&format!("other{n}"), &format!("s{n}"))).await;
+    }
+    let _: i64 = redis.cmd(&["LPUSH", "q", &job("old", "svc")]).await;
+    redis.push(&job("new", "svc")).await;
+    let worker = redis.worker().await;
+    assert_eq!(worker.claim().await.fate, ClaimFate::Superseded { by: id("new") });
+}
+
+#[tokio::test]
+async fn a_newer_job_that_was_cancelled_supersedes_nothing() {
+    let redis = Redis::start().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    producer.cancel(&id("new")).await.unwrap();
+    redis.push(&job("old", "svc")).await;
+    redis.push(&job("new", "svc")).await;
+    let worker = redis.worker().await;
+    let old = worker.claim().await;
+    assert_eq!((name(&old), &old.fate), ("old", &ClaimFate::Build));
+    let new = worker.claim().await;
+    assert_eq!((name(&new), &new.fate), ("new", &ClaimFate::Cancelled));
+    assert_eq!(worker.queue.may_post(&old).await.unwrap_err().to_string().contains("no outcome"), true);
+    assert_eq!(worker.queue.store_outcome(&old, &builded()).await.unwrap(), slipway::queue::Fenced::Stored);
+}
+
+#[tokio::test]
+async fn the_same_deployment_pushed_twice_waits_in_the_record_and_is_dropped_after_a_good_end() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    let first = worker.claim().await;
+    redis.push(&job("d1", "s1")).await;
+    redis.push(&job("d2", "s2")).await;
+    assert_eq!(name(&worker.claim().await), "d2");
+    assert_eq!(redis.cmd::<usize>(&["HEXISTS", "{q}:jobs", "d1/parked"]).await, 1);
+    worker.queue.store_outcome(&first, &builded()).await.unwrap();
+    worker.queue.acknowledge(&first).await.unwrap();
+    assert_eq!(redis.cmd::<usize>(&["HEXISTS", "{q}:jobs", "d1/parked"]).await, 0);
+    assert_eq!(redis.len("q").await, 0);
+    redis.push(&job("d1", "s1")).await;
+    let again = worker.claim().await;
+    assert_eq!((again.attempt, &again.fate), (2, &ClaimFate::Build), "pushed again after the end it is a new job");
+}

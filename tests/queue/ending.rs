@@ -1,0 +1,245 @@
+//! How jobs go out.
+
+use slipway::protocol::{Code, Outcome};
+use slipway::queue::{CancelFound, ClaimFate, Fenced, Notice, Producer, QueueError};
+
+use crate::rig::*;
+
+#[tokio::test]
+async fn an_end_is_stored_once_and_the_same_end_may_be_stored_again() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    for _ in 0..2 {
+        assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    }
+    let other = worker.queue.store_outcome(&claim, &failed(Code::EngineLost)).await.unwrap_err();
+    assert!(other.to_string().contains("BUILDED") && other.to_string().contains("stands"), "{other}");
+    for _ in 0..2 {
+        worker.queue.acknowledge(&claim).await.unwrap();
+    }
+    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Lost);
+}
+
+#[tokio::test]
+async fn an_end_that_was_not_sent_yet_is_voided_by_a_cancel() {
+    let redis = Redis::start().await;
+    let mut worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
+    assert_eq!(producer.cancel(&id("d1")).await.unwrap(), CancelFound::Running { worker: worker.id.clone() });
+    assert!(matches!(worker.notice(5).await, Notice::Cancelled(d) if d == id("d1")));
+    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Cancelled);
+    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored, "CANCELLED may be posted now");
+    assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Cancelled);
+    assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_cancel_after_a_failed_that_may_have_been_seen_changes_nothing() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    worker.queue.store_outcome(&claim, &failed(Code::DockerfileSyntax)).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    producer.cancel(&id("d1")).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_queued_job_takes_it_out_of_the_queue_and_reports_it_without_a_build_slot() {
+    let redis = Redis::start().await;
+    let mut worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    let _running = worker.claim().await;
+    for n in 2..100 {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+    }
+    // No slot is free: nobody calls claim.
+    assert_eq!(producer.cancel(&id("d77")).await.unwrap(), CancelFound::Queued);
+    let Notice::Claimed(claim) = worker.notice(5).await else { panic!("not claimed") };
+    assert_eq!((name(&claim), &claim.fate), ("d77", &ClaimFate::Cancelled));
+    assert_eq!(redis.len("q").await, 97);
+    assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    worker.queue.acknowledge(&claim).await.unwrap();
+    assert_eq!(producer.cancel(&id("d77")).await.unwrap(), CancelFound::Ended);
+}
+
+#[tokio::test]
+async fn a_cancel_with_no_worker_there_waits_for_the_job() {
+    let redis = Redis::start().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    assert_eq!(producer.cancel(&id("d1")).await.unwrap(), CancelFound::Queued);
+    assert_eq!(producer.cancel(&id("later")).await.unwrap(), CancelFound::Unknown);
+    assert_eq!(producer.cancel(&id("later")).await.unwrap(), CancelFound::Unknown);
+    redis.push(&job("later", "s2")).await;
+    let mut worker = redis.worker().await;
+    let Notice::Claimed(claim) = worker.notice(5).await else { panic!("not claimed") };
+    assert_eq!(name(&claim), "d1");
+    assert_eq!(worker.claim().await.fate, ClaimFate::Cancelled);
+}
+
+#[tokio::test]
+async fn an_enqueue_clears_the_tombstone_of_its_id() {
+    let redis = Redis::start().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    producer.cancel(&id("d1")).await.unwrap();
+    assert_eq!(producer.enqueue(job("d1", "s1").as_bytes(), &id("d1"), false).await.unwrap(), 1);
+    assert_eq!(redis.worker().await.claim().await.fate, ClaimFate::Build);
+}
+
+#[tokio::test]
+async fn people_may_publish_a_bare_id() {
+    let redis = Redis::start().await;
+    let mut worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    until(5, "the worker listens", async || redis.cmd::<usize>(&["PUBLISH", "builder:cancel", "not an id !"]).await > 0).await;
+    let _: i64 = redis.cmd(&["PUBLISH", "builder:cancel", "d1"]).await;
+    assert!(matches!(worker.notice(5).await, Notice::Cancelled(d) if d == id("d1")));
+    assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Cancelled);
+}
+
+#[tokio::test]
+async fn a_job_given_back_is_at_the_head_of_the_queue_and_keeps_its_order() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    redis.push(&job("d2", "s2")).await;
+    let first = worker.claim().await;
+    assert!(worker.queue.give_back(&first).await.unwrap());
+    assert!(worker.queue.give_back(&first).await.unwrap(), "a repeated call after a lost reply changes nothing");
+    assert_eq!(redis.len("q").await, 2);
+    assert_eq!(worker.queue.store_outcome(&first, &builded()).await.unwrap(), Fenced::Lost);
+    let again = worker.claim().await;
+    assert_eq!((name(&again), again.attempt, again.seq), ("d1", 2, first.seq));
+    assert!(!worker.queue.give_back(&first).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_second_push_of_a_deployment_runs_when_the_first_ends_by_infrastructure_or_in_the_dead_letter() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    for dead in [false, true] {
+        redis.push(&job("d1", "s1")).await;
+        let first = worker.claim().await;
+        redis.push(&job("d1", "s1")).await;
+        redis.push(&job("next", "s2")).await;
+        assert_eq!(name(&worker.claim().await), "next");
+        worker.queue.store_outcome(&first, &failed(Code::EngineLost)).await.unwrap();
+        if dead {
+            worker.queue.dead_letter(&first, "{}").await.unwrap();
+        } else {
+            worker.queue.acknowledge(&first).await.unwrap();
+        }
+        let second = worker.claim().await;
+        assert_eq!((name(&second), second.attempt, &second.fate), ("d1", first.attempt + 1, &ClaimFate::Build));
+        worker.queue.give_back(&second).await.unwrap();
+        let _: i64 = redis.cmd(&["DEL", "q", "{q}:jobs"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_worker_finds_its_claims_as_new_attempts_and_its_stored_ends_as_they_are() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    for payload in [job("d1", "s1"), job("d2", "s2"), "not json".into()] {
+        redis.push(&payload).await;
+    }
+    let (_d1, d2, _none) = (worker.claim().await, worker.claim().await, worker.claim().await);
+    worker.queue.store_outcome(&d2, &builded()).await.unwrap();
+    let dir = worker.die().await;
+
+    let started = std::time::Instant::now();
+    let worker = redis.worker_in(dir).await;
+    assert!(started.elapsed().as_secs() < 5, "its own nonce is in the lease: it takes over at once");
+    for _ in 0..2 {
+        let claims = worker.queue.resume().await.unwrap();
+        if claims.is_empty() {
+            break;
+        }
+        let seen: Vec<(Option<&str>, u32, &ClaimFate)> =
+            claims.iter().map(|c| (c.deployment.as_ref().map(|d| d.as_str()), c.attempt, &c.fate)).collect();
+        let ended = ClaimFate::Ended(builded());
+        assert_eq!(seen[..2], [(Some("d1"), 2, &ClaimFate::Build), (Some("d2"), 1, &ended)]);
+        assert_eq!(claims[2].payload, "not json");
+        worker.queue.dead_letter(&claims[2], "{}").await.unwrap();
+        assert_eq!(worker.queue.may_post(&claims[1]).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.store_outcome(&claims[0], &failed(Code::GitAuth)).await.unwrap(), Fenced::Stored);
+        for claim in &claims {
+            worker.queue.acknowledge(claim).await.unwrap();
+        }
+    }
+    assert_eq!(redis.len(&worker.claimed()).await, 0);
+}
+
+#[tokio::test]
+async fn an_unfinished_claim_found_at_a_restart_counts_as_a_crash_and_the_third_goes_to_the_dead_letter() {
+    let redis = Redis::start().await;
+    redis.push(&job("killer", "s1")).await;
+    let worker = redis.worker().await;
+    worker.claim().await;
+    let mut dir = worker.die().await;
+    let mut fates = Vec::new();
+    for _ in 0..3 {
+        let worker = redis.worker_in(dir).await;
+        fates.push(worker.queue.resume().await.unwrap().remove(0).fate);
+        dir = worker.die().await;
+    }
+    assert_eq!(fates, [ClaimFate::Build, ClaimFate::BuildAlone, ClaimFate::CrashedWorkers { attempts: 3 }]);
+    let worker = redis.worker_in(dir).await;
+    let claim = worker.queue.resume().await.unwrap().remove(0);
+    worker.queue.store_outcome(&claim, &failed(Code::JobCrashedWorkers)).await.unwrap();
+    worker.queue.dead_letter(&claim, r#"{"reason":"job.crashed_workers"}"#).await.unwrap();
+    assert_eq!(redis.cmd::<Vec<String>>(&["LRANGE", "{q}:dead", "0", "-1"]).await, [r#"{"reason":"job.crashed_workers"}"#]);
+    assert_eq!(redis.cmd::<usize>(&["HLEN", "{q}:crashes"]).await, 0);
+}
+
+#[tokio::test]
+async fn what_a_worker_left_behind_in_good_order_counts_as_no_crash() {
+    let redis = Redis::start().await;
+    redis.push(&job("d1", "s1")).await;
+    let mut worker = redis.worker().await;
+    worker.claim().await;
+    for attempt in 2..6 {
+        worker.queue.release().await.unwrap();
+        worker = redis.worker_in(worker.die().await).await;
+        let claim = worker.queue.resume().await.unwrap().remove(0);
+        assert_eq!((claim.attempt, &claim.fate), (attempt, &ClaimFate::Build));
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_with_a_copied_work_dir_is_refused_while_the_first_one_renews() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(worker.dir.path().join("identity"), copy.path().join("identity")).unwrap();
+    let (identity, _lock) = slipway::queue::WorkerIdentity::open(copy.path()).unwrap();
+    let error = within(20, slipway::queue::Queue::connect(&redis.config(), identity)).await.err().unwrap();
+    assert!(matches!(error, QueueError::IdentityTaken { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn every_kind_of_end_comes_back_from_redis_as_it_was_stored() {
+    let redis = Redis::start().await;
+    let ends: Vec<Outcome> = Code::ALL.iter().map(|c| failed(*c)).chain([builded(), cancelled()]).collect();
+    let worker = redis.worker().await;
+    for (n, end) in ends.iter().enumerate() {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+        let claim = worker.claim().await;
+        worker.queue.store_outcome(&claim, end).await.unwrap();
+    }
+    let worker = redis.worker_in(worker.die().await).await;
+    let fates: Vec<ClaimFate> = worker.queue.resume().await.unwrap().into_iter().map(|c| c.fate).collect();
+    assert_eq!(fates, ends.into_iter().map(ClaimFate::Ended).collect::<Vec<_>>());
+}

@@ -1,0 +1,12 @@
+//! The git stage against git's own smart HTTP server.
+#![allow(clippy::unwrap_used, reason = "fixtures outside of test functions")]
+
+mod access;
+mod broken_servers;
+mod commits;
+mod hostile;
+mod job;
+mod local;
+mod mirrors;
+mod repo;
+mod server;
