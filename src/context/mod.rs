@@ -1,16 +1,27 @@
 //! CONTEXT: SourceTree + .env + .dockerignore → [`BuildContext`], entries in order, each readable.
 
+mod dockerfile;
+mod dotenv;
+mod excludes;
 mod ignore;
+mod instructions;
+mod layout;
+mod notices;
+mod stage;
+mod times;
 
-pub use ignore::{IgnoreError, PatternMatcher};
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+pub use ignore::{IgnoreError, IgnoreWalk, PatternMatcher, read_patterns};
+pub use stage::ContextStage;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::protocol::{Failure, Job};
+use crate::protocol::{Failure, safe_line};
 use crate::secrets::SecretString;
 use crate::source::{SourceTree, TreeEntry};
-use crate::stage::StageContext;
 
 /// What one entry of the context holds.
 #[derive(Debug, Clone)]
@@ -69,23 +80,32 @@ impl BuildContext {
     }
 }
 
-/// The context stage. Remembers per service which blob had which time under `WORK_DIR/cache/context`.
-pub struct ContextStage {}
+/// What the context is made from: the entries of a commit and their bytes.
+trait Tree {
+    /// In the order of [`SourceTree::entries`].
+    fn entries(&self) -> &[TreeEntry];
+    fn entry(&self, path: &str) -> Option<&TreeEntry>;
+    fn read(&self, entry: &TreeEntry) -> Result<Vec<u8>, Failure>;
+}
 
-impl ContextStage {
-    /// `state`: the folder for the fingerprints. `worker_id`: this WORK_DIR's id.
-    pub fn new(state: PathBuf, worker_id: String, context_git_dir: bool) -> Self {
-        let _ = (state, worker_id, context_git_dir);
-        Self {}
+impl Tree for SourceTree {
+    fn entries(&self) -> &[TreeEntry] {
+        self.entries()
     }
-    /// Whether the job is built from a Dockerfile: it names one, or the tree has `Dockerfile` at its root.
-    pub fn has_dockerfile(&self, tree: &SourceTree, job: &Job) -> bool {
-        job.dockerfile.is_some() || tree.entry("Dockerfile").is_some()
+    fn entry(&self, path: &str) -> Option<&TreeEntry> {
+        self.entry(path)
     }
-    /// Chooses the Dockerfile, lays the job's `.env` over the tree, applies the default excludes where the repository has no
-    /// .dockerignore of its own, gives every entry its time, and says in the log what a user should know.
-    pub async fn assemble(&self, tree: Arc<SourceTree>, job: &Job, ctx: &StageContext) -> Result<BuildContext, Failure> {
-        let _ = (tree, job, ctx);
-        Err(Failure::interrupted())
+    fn read(&self, entry: &TreeEntry) -> Result<Vec<u8>, Failure> {
+        self.read(entry)
+    }
+}
+
+/// A path of the repository as it may stand in a log line.
+fn shown(path: &str) -> Cow<'_, str> {
+    const MAX_CHARS: usize = 200;
+    let safe = safe_line(path.as_bytes());
+    match safe.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &safe[..end])),
+        None => safe,
     }
 }

@@ -1,0 +1,166 @@
+//! PURE: what can be told from a Dockerfile's text. Not a parser: BuildKit is. Where it is in doubt it says yes.
+
+use super::ignore::{PatternMatcher, clean};
+
+/// A Dockerfile's lines, continued ones joined.
+pub(super) struct Instructions {
+    lines: Vec<String>,
+}
+
+impl Instructions {
+    pub(super) fn read(dockerfile: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(dockerfile).replace("\r\n", "\n");
+        // The escape character is a backslash, or a backtick where a directive says so.
+        let joined = text.replace("\\\n", "").replace("`\n", "");
+        Self { lines: joined.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect() }
+    }
+
+    /// Whether a step may mount a secret: it says so, or says it in a way that cannot be read here (a variable, another frontend).
+    pub(super) fn mounts_secrets(&self) -> bool {
+        self.lines.iter().map(|line| line.to_ascii_lowercase()).any(|line| {
+            line.contains("type=secret")
+                || (line.contains("syntax") && line.contains('='))
+                || line.split("--mount").skip(1).any(|mount| !is_plain_mount(mount))
+        })
+    }
+
+    /// Whether the build wants the history: `.git` as a path, or git asked about the commit.
+    pub(super) fn wants_git(&self) -> bool {
+        const QUESTIONS: [&str; 4] = ["git rev-parse", "git describe", "git log", "git rev-list"];
+        let code = self.lines.iter().filter(|line| !line.starts_with('#'));
+        code.into_iter().any(|line| has_word(line, ".git") || QUESTIONS.iter().any(|question| line.contains(question)))
+    }
+
+    /// Whether COPY or ADD takes `path` from the context.
+    pub(super) fn copies(&self, path: &str) -> bool {
+        self.lines.iter().any(|line| {
+            sources(line).iter().any(|source| {
+                let source = clean(source.trim_start_matches('/'));
+                source == "." || PatternMatcher::new(&[&source]).is_ok_and(|matcher| matcher.matches(path))
+            })
+        })
+    }
+
+    /// Whether COPY or ADD names something of this name, or within it.
+    pub(super) fn copies_by_name(&self, name: &str) -> bool {
+        self.lines.iter().any(|line| sources(line).iter().any(|source| source.split('/').any(|segment| segment == name)))
+    }
+}
+
+/// `=type=cache,…`: a type, or none, that is no secret, in plain letters.
+fn is_plain_mount(after: &str) -> bool {
+    let Some(options) = after.strip_prefix('=') else { return false };
+    let options = options.split_whitespace().next().unwrap_or_default();
+    let plain = !options.contains(['$', '"', '\'', '\\', '`']);
+    let kind = options.split(',').find_map(|option| option.strip_prefix("type="));
+    plain && matches!(kind, None | Some("bind" | "cache" | "tmpfs" | "ssh"))
+}
+
+/// `word` with nothing of a name right before or behind it.
+fn has_word(line: &str, word: &str) -> bool {
+    let of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(of_name) && !after.is_some_and(of_name)
+    })
+}
+
+/// What a COPY or ADD takes from the context; empty for all else.
+fn sources(line: &str) -> Vec<String> {
+    let mut words = line.split_whitespace().peekable();
+    while words.next_if(|word| word.eq_ignore_ascii_case("ONBUILD")).is_some() {}
+    if !words.next().is_some_and(|word| word.eq_ignore_ascii_case("COPY") || word.eq_ignore_ascii_case("ADD")) {
+        return Vec::new();
+    }
+    let mut paths = Vec::new();
+    for word in words {
+        if word.starts_with("--from=") {
+            return Vec::new();
+        }
+        if !word.starts_with("--") {
+            paths.push(word);
+        }
+    }
+    let list = paths.join(" ");
+    let mut paths: Vec<String> = match serde_json::from_str(&list) {
+        Ok(paths) => paths,
+        Err(_) => paths.into_iter().map(|path| path.trim_matches('"').to_owned()).collect(),
+    };
+    paths.pop();
+    paths.retain(|path| !path.contains("://") && !path.starts_with("<<"));
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Instructions {
+        Instructions::read(text.as_bytes())
+    }
+
+    #[test]
+    fn a_secret_mount_is_seen_however_it_is_written() {
+        for text in [
+            "FROM x\nRUN --mount=type=secret,id=env cat /run/secrets/env",
+            "FROM x\nRUN --mount=id=a,type=secret,required true",
+            "FROM x\nRUN --mount=type=\\\nsecret true",
+            "FROM x\r\nRUN --mount=ty\\\r\npe=secret true",
+            "# escape=`\nFROM x\nRUN --mo`\nunt=type=secret true",
+            "FROM x\nARG T=secret\nRUN --mount=type=$T true",
+            "FROM x\nRUN --mount=\"type=cache\" true",
+            "FROM x\nRUN --mount type=cache true",
+            "# syntax=docker/dockerfile:1\nFROM x",
+            "#syntax = other/frontend\nFROM x",
+            "FROM x\nRUN --mount=TYPE=SECRET true",
+        ] {
+            assert!(of(text).mounts_secrets(), "{text}");
+        }
+        for text in [
+            "FROM x\nRUN make",
+            "FROM x\nRUN --mount=type=cache,target=/c --mount=target=/s make",
+            "FROM x\n# a secret\nENV type=x",
+        ] {
+            assert!(!of(text).mounts_secrets(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_build_that_wants_the_history_is_recognised() {
+        for text in [
+            "COPY .git .git",
+            "COPY ./.git /src/.git",
+            "RUN cat .git/HEAD",
+            "RUN V=$(git describe --tags) make",
+            "ADD [\".git\", \"x\"]",
+        ] {
+            assert!(of(text).wants_git(), "{text}");
+        }
+        for text in ["COPY .gitignore .", "RUN git clone https://host/x.git", "# .git is big", "COPY .github/x ."] {
+            assert!(!of(text).wants_git(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_copied_from_the_context_is_recognised() {
+        for text in [
+            "COPY . .",
+            "copy --chown=1:1 ./ /app/",
+            "ADD [\".\", \"/app\"]",
+            "COPY / /app",
+            "COPY .env* ./",
+            "ONBUILD COPY * ./",
+            "COPY a \\\n  .env /app/",
+        ] {
+            assert!(of(text).copies(".env"), "{text}");
+        }
+        for text in
+            ["COPY --from=build . .", "COPY src .", "ADD https://x/. .", "RUN cp . /", "COPY <<EOF .env", "COPY package*.json ./"]
+        {
+            assert!(!of(text).copies(".env"), "{text}");
+        }
+        assert!(of("COPY ./web/node_modules ./node_modules").copies_by_name("node_modules"));
+        assert!(!of("COPY --from=b /app/node_modules x").copies_by_name("node_modules"));
+    }
+}

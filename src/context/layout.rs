@@ -1,0 +1,115 @@
+//! PURE: lays the job's `.env` over the tree, leaves out what stays out, and says what a user should know.
+
+use std::sync::Arc;
+
+use super::dotenv::DotEnv;
+use super::excludes::Excludes;
+use super::instructions::Instructions;
+use super::{Content, ContextEntry, Tree, dockerfile, notices};
+use crate::protocol::{Code, EnvVar, Failure, LogType};
+use crate::secrets::SecretString;
+use crate::source::{EntryKind, TreeEntry};
+
+const ENV_FILE: &str = ".env";
+
+/// A build's context, but for the times of its entries.
+pub(super) struct Layout {
+    pub(super) dockerfile: String,
+    pub(super) dockerfile_bytes: Vec<u8>,
+    /// In BuildKit's order; every `mtime_ns` is 0.
+    pub(super) entries: Vec<ContextEntry>,
+    pub(super) secrets: Vec<(String, SecretString)>,
+    pub(super) mounts_secrets: bool,
+    pub(super) notes: Vec<(LogType, String)>,
+}
+
+pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar]) -> Result<Layout, Failure> {
+    let (dockerfile, dockerfile_bytes) = dockerfile::find(tree, named)?;
+    let instructions = Instructions::read(&dockerfile_bytes);
+    let excludes = Excludes::read(tree, &dockerfile, &instructions)?;
+    let dotenv = DotEnv::new(env);
+    let mut notes = Vec::new();
+
+    let served = excludes.served(tree.entries());
+    let own_env = tree.entry(ENV_FILE);
+    if dotenv.file.is_some() && own_env.is_some_and(|e| matches!(e.kind, EntryKind::Directory | EntryKind::Submodule)) {
+        return Err(Failure::new(
+            Code::ContextEnvIsDirectory,
+            "The repository has a directory named .env, where the service's environment variables have to go.",
+            "Rename the directory, or remove the service's environment variables.",
+        ));
+    }
+    let mut entries = Vec::with_capacity(tree.entries().len() + 1);
+    for (entry, _) in tree.entries().iter().zip(&served).filter(|(_, served)| **served) {
+        if entry.path != ENV_FILE || dotenv.file.is_none() {
+            entries.push(context_entry(tree, entry)?);
+        }
+    }
+    notes.extend(dotenv.warning.map(|warning| (LogType::Warning, warning)));
+    if let Some(file) = dotenv.file {
+        if own_env.is_some() {
+            notes.push((LogType::Info, "The repository's .env is replaced by the service's environment variables.".to_owned()));
+        }
+        notes.extend(env_warning(&excludes, &instructions).map(|warning| (LogType::Warning, warning)));
+        let size = file.len() as u64;
+        let content = Content::Inline { bytes: Arc::new(file), executable: false };
+        let at = entries.partition_point(|e| e.path.split('/').lt(ENV_FILE.split('/')));
+        entries.insert(at, ContextEntry { path: ENV_FILE.to_owned(), size, mtime_ns: 0, content });
+    }
+    notes.extend(left_out_note(tree, &served));
+    if instructions.wants_git() {
+        notes.push((LogType::Info, "The Dockerfile seems to use .git, which is never in the build context.".to_owned()));
+    }
+    let warnings = [
+        notices::key_files(tree.entries(), &excludes),
+        notices::submodules(tree.entries(), &excludes),
+        notices::lfs_pointers(tree, &excludes)?,
+    ];
+    notes.extend(warnings.into_iter().flatten().map(|warning| (LogType::Warning, warning)));
+    let mounts_secrets = instructions.mounts_secrets();
+    Ok(Layout { dockerfile, dockerfile_bytes, entries, secrets: dotenv.secrets, mounts_secrets, notes })
+}
+
+fn context_entry(tree: &dyn Tree, entry: &TreeEntry) -> Result<ContextEntry, Failure> {
+    let (size, content) = match entry.kind {
+        // A submodule's commit is not fetched: git leaves an empty directory in its place, and so do we.
+        EntryKind::Directory | EntryKind::Submodule => (0, Content::Directory),
+        EntryKind::File { executable } => (entry.size, Content::Blob { entry: entry.clone(), executable }),
+        EntryKind::Symlink => {
+            let target = dockerfile::link_target(tree, entry)?;
+            (target.len() as u64, Content::Symlink { target })
+        }
+    };
+    Ok(ContextEntry { path: entry.path.clone(), size, mtime_ns: 0, content })
+}
+
+fn env_warning(excludes: &Excludes, instructions: &Instructions) -> Option<String> {
+    match excludes {
+        Excludes::Own { file, .. } if excludes.leaves_out(ENV_FILE) => Some(format!(
+            "{} leaves out .env, so the build does not see the service's environment variables there; \
+             RUN --mount=type=secret,id=env reads them all the same.",
+            super::shown(file)
+        )),
+        _ if instructions.copies(ENV_FILE) => Some(
+            "The Dockerfile copies .env, with the service's environment variables, into the image: who can pull the image can read \
+             them. RUN --mount=type=secret,id=env reads them without leaving them there."
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// The topmost entries that the default excludes leave out.
+fn left_out_note(tree: &dyn Tree, served: &[bool]) -> Option<(LogType, String)> {
+    let mut last: Option<&str> = None;
+    let left_out = tree.entries().iter().zip(served).filter(|(_, served)| !**served).filter_map(move |(entry, _)| {
+        let inside = last.is_some_and(|dir| entry.path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
+        if inside {
+            return None;
+        }
+        last = Some(&entry.path);
+        last
+    });
+    let list = notices::named(left_out)?;
+    Some((LogType::Info, format!("The repository has no .dockerignore; left out of the build context by default: {list}.")))
+}
