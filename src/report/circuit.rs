@@ -17,6 +17,8 @@ struct Open {
     until: Instant,
     /// Failures in a row.
     failures: u32,
+    /// The dashboard itself asked for this wait (Retry-After).
+    asked: bool,
 }
 
 /// What a change of the circuit is worth saying.
@@ -33,10 +35,13 @@ impl Circuit {
         self.open.map(|o| o.until)
     }
 
-    /// An answer that shows a healthy dashboard.
-    pub fn passed(&mut self) -> Change {
+    /// An answer that shows a healthy dashboard. One to a post that was under way before does not shorten a wait that it asked for.
+    pub fn passed(&mut self, probe: bool) -> Change {
         self.doubts = 0;
         self.last_doubted = None;
+        if self.open.is_some_and(|open| open.asked && !probe) {
+            return Change::Same;
+        }
         if self.open.take().is_some() { Change::Closed } else { Change::Same }
     }
 
@@ -51,7 +56,8 @@ impl Circuit {
     ) -> Change {
         let failures = match self.open {
             Some(open) if !probe => {
-                self.open = Some(Open { until: open.until.max(now + at_least.unwrap_or_default()), ..open });
+                let until = open.until.max(now + at_least.unwrap_or_default());
+                self.open = Some(Open { until, asked: open.asked || at_least.is_some(), ..open });
                 return Change::Same;
             }
             Some(open) => open.failures,
@@ -59,7 +65,7 @@ impl Circuit {
         };
         let until = now + wait(failures).max(at_least.unwrap_or_default());
         let change = if self.open.is_some() { Change::Same } else { Change::Opened };
-        self.open = Some(Open { until, failures: failures.saturating_add(1) });
+        self.open = Some(Open { until, failures: failures.saturating_add(1), asked: at_least.is_some() });
         change
     }
 
@@ -89,7 +95,7 @@ mod tests {
         assert_eq!(circuit.shut_until(), Some(now + SECOND));
         assert_eq!(circuit.failed(now, true, None, |n| SECOND * (n + 1)), Change::Same);
         assert_eq!(circuit.shut_until(), Some(now + SECOND * 2));
-        assert_eq!(circuit.passed(), Change::Closed);
+        assert_eq!(circuit.passed(true), Change::Closed);
         assert_eq!(circuit.shut_until(), None);
     }
 
@@ -101,6 +107,8 @@ mod tests {
         assert_eq!(circuit.shut_until(), Some(now + SECOND));
         circuit.failed(now, false, Some(SECOND * 9), |_| SECOND);
         assert_eq!(circuit.shut_until(), Some(now + SECOND * 9));
+        assert_eq!(circuit.passed(false), Change::Same);
+        assert_eq!(circuit.passed(true), Change::Closed);
     }
 
     #[test]
@@ -110,7 +118,7 @@ mod tests {
             assert_eq!(circuit.doubted(now, false, 1, |_| SECOND), Change::Same);
         }
         circuit.doubted(now, false, 2, |_| SECOND);
-        circuit.passed();
+        circuit.passed(false);
         for id in [1, 2] {
             assert_eq!(circuit.doubted(now, false, id, |_| SECOND), Change::Same);
         }

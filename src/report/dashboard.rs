@@ -141,7 +141,8 @@ impl Dashboard {
             }
             tokio::time::sleep(self.pace.cap).await;
             if self.denied().is_some() && self.check().await.is_ok() {
-                self.tell(self.circuit().passed(), "");
+                let change = self.circuit().passed(true);
+                self.tell(change, "");
             }
         }
     }
@@ -156,11 +157,11 @@ impl Dashboard {
             Answer::Taken => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
                 self.set_denied(None);
-                (self.circuit().passed(), String::new())
+                (self.circuit().passed(probe), String::new())
             }
             Answer::Invalid(_) | Answer::TooLarge => {
                 self.set_denied(None);
-                (self.circuit().passed(), String::new())
+                (self.circuit().passed(probe), String::new())
             }
             Answer::Denied(status) => {
                 self.set_denied(Some(*status));

@@ -1,0 +1,170 @@
+//! A worker's host as far as reports go: a journal directory, a gate, a fence, and a reporter that can be killed and started again.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use slipway::config::DashboardConfig;
+use slipway::protocol::{Code, DeploymentId, Failure, ImageRef, Outcome, RegistryType};
+use slipway::queue::{Fenced, Gate, GateState};
+use slipway::report::{Fence, JobReport, Pace, Reporter};
+use slipway::secrets::{Redactor, SecretString};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::dashboard::{Dashboard, KEY};
+
+pub struct Host {
+    pub dir: TempDir,
+    pub dashboard: Arc<Dashboard>,
+    pub config: DashboardConfig,
+    pub pace: Pace,
+    gate: watch::Sender<GateState>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    pub reporter: Arc<Reporter>,
+}
+
+impl Host {
+    /// A host with a reporter that is as patient as the daemon's in all but the length of its waits.
+    pub async fn start() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut DashboardConfig, &mut Pace)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let dashboard = Dashboard::start().await;
+        let mut config = DashboardConfig {
+            url: dashboard.url(),
+            key: SecretString::from(KEY),
+            timeout: Duration::from_secs(10),
+            log_max_bytes: 32 << 20,
+            journal_max_bytes: 1 << 30,
+        };
+        let ms = Duration::from_millis;
+        let mut pace = Pace { base: ms(2), cap: ms(40), denied_base: ms(5), doubt_cap: ms(20), ..Pace::default() };
+        change(&mut config, &mut pace);
+        let (gate, reader) = Gate::new(GateState::Open);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let reporter =
+            Reporter::with_pace(config.clone(), dir.path().join("journal"), reader, tasks.clone(), stop.clone(), pace.clone())
+                .unwrap();
+        Self { dir, dashboard, config, pace, gate, tasks, stop, reporter }
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    /// The journal's files, without the list of delivered ends.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let all = std::fs::read_dir(self.journal()).unwrap().map(|e| e.unwrap().path());
+        let mut all: Vec<_> = all.filter(|p| !p.ends_with("ended")).collect();
+        all.sort();
+        all
+    }
+
+    pub fn shut_gate(&self) {
+        self.gate.send_replace(GateState::Shut);
+    }
+    pub fn open_gate(&self) {
+        self.gate.send_replace(GateState::Open);
+    }
+
+    pub fn open(&self, deployment: &str) -> Arc<JobReport> {
+        self.open_as(deployment, 1, Arc::new(Fences::stored()))
+    }
+
+    pub fn open_as(&self, deployment: &str, attempt: u32, fence: Arc<dyn Fence>) -> Arc<JobReport> {
+        self.reporter.open(&id(deployment), attempt, Arc::new(Redactor::new(&[], &[], &[])), fence).unwrap()
+    }
+
+    /// Waits until the one journal on this host holds that end.
+    pub async fn until_journal_holds(&self, outcome: &Outcome) {
+        while self.reporter.undelivered().unwrap()[0].2.as_ref() != Some(outcome) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// All tasks of the reporter end, as with the process; only the disk stays. (All reports must have been dropped.)
+    pub async fn restart(&mut self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        (self.tasks, self.stop) = (TaskTracker::new(), CancellationToken::new());
+        let (gate, reader) = Gate::new(GateState::Open);
+        self.gate = gate;
+        self.reporter = Reporter::with_pace(
+            self.config.clone(),
+            self.journal(),
+            reader,
+            self.tasks.clone(),
+            self.stop.clone(),
+            self.pace.clone(),
+        )
+        .unwrap();
+    }
+
+    /// Ends the reporter; nothing of it runs on.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await.expect("a task of the reporter runs on");
+    }
+}
+
+/// A fence that answers as a test says, and counts how often it was asked.
+pub struct Fences {
+    answer: Box<dyn Fn(u32) -> Result<Fenced, ()> + Send + Sync>,
+    asked: Mutex<u32>,
+}
+
+impl Fences {
+    pub fn stored() -> Self {
+        Self::answering(|_| Ok(Fenced::Stored))
+    }
+    /// `answer` is given how often it was asked before.
+    pub fn answering(answer: impl Fn(u32) -> Result<Fenced, ()> + Send + Sync + 'static) -> Self {
+        Self { answer: Box::new(answer), asked: Mutex::new(0) }
+    }
+    pub fn asked(&self) -> u32 {
+        *self.asked.lock().unwrap()
+    }
+}
+
+impl Fence for Fences {
+    fn may_post(&self) -> BoxFuture<'_, Result<Fenced, ()>> {
+        let mut asked = self.asked.lock().unwrap();
+        let answer = (self.answer)(*asked);
+        *asked += 1;
+        std::future::ready(answer).boxed()
+    }
+}
+
+pub async fn end(report: &JobReport, outcome: Outcome) -> slipway::report::Delivery {
+    report.end(&outcome).await
+}
+
+pub fn id(text: &str) -> DeploymentId {
+    DeploymentId::parse(text).unwrap()
+}
+
+pub fn builded() -> Outcome {
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    Outcome::Builded {
+        image: ImageRef::new("127.0.0.1:5000/deployra/svc", "dpl-1", &digest).unwrap(),
+        registry: RegistryType::Docker,
+    }
+}
+
+pub fn failed(cause: &str) -> Outcome {
+    Outcome::Failed { failure: Failure::new(Code::DockerfileStepFailed, cause, "See the step's output above.") }
+}
+
+pub fn cancelled() -> Outcome {
+    Outcome::Cancelled { failure: Failure::new(Code::BuildCancelled, "The deployment was cancelled.", "") }
+}

@@ -1,0 +1,11 @@
+//! The report's way out, against a dashboard that speaks HTTP over TCP with the answers that were measured on the existing one.
+
+// A test that cannot set its stage up has failed; saying so is all that is to be done.
+#![allow(clippy::unwrap_used)]
+
+mod dashboard;
+mod delivery;
+mod ends;
+mod faults;
+mod host;
+mod restart;
