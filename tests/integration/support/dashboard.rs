@@ -125,6 +125,11 @@ impl Dashboard {
         self.records().failing.insert(deployment.to_owned());
     }
 
+    /// Posts of this deployment are taken again.
+    pub fn recover(&self, deployment: &str) {
+        self.records().failing.remove(deployment);
+    }
+
     /// This deployment is answered with 404 from now on.
     pub fn forget(&self, deployment: &str) {
         self.records().unknown.insert(deployment.to_owned());
@@ -227,7 +232,7 @@ async fn take_log(State(shared): State<Arc<Shared>>, Path(id): Path<String>, hea
         let answer = match text.len() {
             0 => 400,
             _ if !LOG_TYPES.contains(&kind) => 500,
-            ..=TEXT_COLUMN => 200,
+            1..=TEXT_COLUMN => 200,
             _ => 500,
         };
         (Body::Log { kind: kind.to_owned(), text: text.to_owned() }, answer)

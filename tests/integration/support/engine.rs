@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::parts;
+use super::{noise, parts};
 
 pub struct Engine {
     /// The client's configuration: knows the registry's login, without a `docker login`.
@@ -36,11 +36,6 @@ impl Engine {
         all.into_iter().filter(|name| !name.contains("<none>")).collect()
     }
 
-    /// Ids of images with this label, tagged or not.
-    pub async fn images_labelled(&self, label: &str) -> Vec<String> {
-        self.lines(&["images", "--all", "--quiet", "--no-trunc", "--filter", &format!("label={label}")]).await
-    }
-
     /// Pulls a reference from the registry, runs it and returns what it prints. Leaves neither container nor name behind.
     pub async fn run(&self, image: &str) -> String {
         self.docker(&["pull", "--quiet", image]).await;
@@ -53,6 +48,21 @@ impl Engine {
     pub async fn push_base(&self, repository: &str) -> String {
         let name = format!("{}/{repository}:base", parts().registry);
         self.docker(&["tag", "busybox:base", &name]).await;
+        self.docker(&["push", "--quiet", &name]).await;
+        self.docker(&["image", "rm", &name]).await;
+        name
+    }
+
+    /// Pushes an image of one layer with so many bytes that nobody has yet, removes it from the Engine, and returns its
+    /// reference: whoever builds from it has to download it.
+    pub async fn push_cold_base(&self, repository: &str, bytes: usize) -> String {
+        let name = format!("{}/{repository}:base", parts().registry);
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (file, archive) = (dir.path().join("noise"), dir.path().join("noise.tar"));
+        std::fs::write(&file, noise(bytes)).expect("write the layer's file");
+        let tar = Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(dir.path()).arg("noise").status().await;
+        assert!(tar.expect("run tar").success(), "tar failed");
+        self.docker(&["import", &archive.display().to_string(), &name]).await;
         self.docker(&["push", "--quiet", &name]).await;
         self.docker(&["image", "rm", &name]).await;
         name

@@ -1,9 +1,11 @@
 //! What the tests stand on: the real parts, a recording dashboard, a fault proxy, the worker's process, and the leftover check.
 
 mod dashboard;
+mod ecr;
 mod engine;
 mod eventually;
 mod git;
+mod held;
 mod job;
 mod leftovers;
 mod parts;
@@ -15,14 +17,17 @@ mod unique;
 mod worker;
 
 pub use dashboard::{Body, Dashboard, Post, Trouble};
+pub use ecr::lifecycle_policy;
 pub use engine::Engine;
 pub use eventually::eventually;
 pub use git::Repository;
+pub use held::{Held, Stage};
 pub use job::Job;
+pub use leftovers::processes_of;
 pub use parts::{Login, parts};
 pub use proxy::{Fault, Proxy};
 pub use redis::RedisServer;
 pub use registry::Registry;
-pub use rig::{End, Rig};
-pub use unique::unique;
+pub use rig::Rig;
+pub use unique::{noise, unique};
 pub use worker::{Host, Worker, WorkerOptions};

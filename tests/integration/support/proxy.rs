@@ -34,9 +34,24 @@ enum Target {
     Unix(PathBuf),
 }
 
+/// What has come through so far, both directions together.
+#[derive(Debug, Default, Clone, Copy)]
+struct Traffic {
+    connections: usize,
+    bytes: usize,
+}
+
+/// What each connection knows of its proxy.
+#[derive(Clone)]
+struct Orders {
+    faults: watch::Receiver<Fault>,
+    traffic: watch::Sender<Traffic>,
+}
+
 /// Everything it does ends when it is dropped.
 pub struct Proxy {
     fault: watch::Sender<Fault>,
+    traffic: watch::Sender<Traffic>,
     address: Option<SocketAddr>,
     path: Option<PathBuf>,
     _tasks: JoinSet<()>,
@@ -49,19 +64,41 @@ impl Proxy {
         let target = authority.parse().unwrap_or_else(|e| panic!("{target} is no address: {e}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let (fault, faults) = watch::channel(Fault::Pass);
+        let (fault, traffic, orders) = Self::orders();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_tcp(listener, address, Target::Tcp(target), faults));
-        Self { fault, address: Some(address), path: None, _tasks: tasks }
+        tasks.spawn(serve_tcp(listener, address, Target::Tcp(target), orders));
+        Self { fault, traffic, address: Some(address), path: None, _tasks: tasks }
     }
 
     /// Before a server on a unix socket (the Engine); `listen` is the path of the proxy's own socket.
     pub fn unix(target: &Path, listen: PathBuf) -> Self {
         let listener = UnixListener::bind(&listen).expect("bind the proxy's socket");
-        let (fault, faults) = watch::channel(Fault::Pass);
+        let (fault, traffic, orders) = Self::orders();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_unix(listener, listen.clone(), Target::Unix(target.to_owned()), faults));
-        Self { fault, address: None, path: Some(listen), _tasks: tasks }
+        tasks.spawn(serve_unix(listener, listen.clone(), Target::Unix(target.to_owned()), orders));
+        Self { fault, traffic, address: None, path: Some(listen), _tasks: tasks }
+    }
+
+    fn orders() -> (watch::Sender<Fault>, watch::Sender<Traffic>, Orders) {
+        let (fault, faults) = watch::channel(Fault::Pass);
+        let traffic = watch::Sender::new(Traffic::default());
+        (fault, traffic.clone(), Orders { faults, traffic })
+    }
+
+    /// Waits until somebody has connected since the proxy was made.
+    pub async fn wait_for_connection(&self, within: Duration) {
+        self.wait_for_traffic("a connection", within, |t| t.connections > 0).await;
+    }
+
+    /// Waits until so many bytes have passed since the proxy was made.
+    pub async fn wait_for_bytes(&self, bytes: usize, within: Duration) {
+        self.wait_for_traffic(&format!("{bytes} bytes"), within, |t| t.bytes >= bytes).await;
+    }
+
+    async fn wait_for_traffic(&self, what: &str, within: Duration, enough: impl Fn(&Traffic) -> bool) {
+        let mut traffic = self.traffic.subscribe();
+        let waited = tokio::time::timeout(within, async { traffic.wait_for(|t| enough(t)).await.map(|_| ()) }).await;
+        assert!(waited.is_ok(), "{what} through the proxy: not within {within:?}. Seen: {:?}", *self.traffic.borrow());
     }
 
     pub fn set(&self, fault: Fault) {
@@ -96,7 +133,8 @@ async fn refusing(faults: &mut watch::Receiver<Fault>, wanted: bool) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, address: SocketAddr, target: Target, mut faults: watch::Receiver<Fault>) {
+async fn serve_tcp(listener: TcpListener, address: SocketAddr, target: Target, orders: Orders) {
+    let mut faults = orders.faults.clone();
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     let mut changes = faults.clone();
@@ -109,7 +147,7 @@ async fn serve_tcp(listener: TcpListener, address: SocketAddr, target: Target, m
             Some(open) => tokio::select! {
                 () = refusing(&mut changes, true) => listener = None,
                 accepted = open.accept() => if let Ok((client, _)) = accepted {
-                    connections.spawn(connection(client, target.clone(), faults.clone()));
+                    connections.spawn(connection(client, target.clone(), orders.clone()));
                 },
             },
         }
@@ -130,7 +168,8 @@ async fn rebind(address: SocketAddr) -> TcpListener {
     }
 }
 
-async fn serve_unix(listener: UnixListener, path: PathBuf, target: Target, mut faults: watch::Receiver<Fault>) {
+async fn serve_unix(listener: UnixListener, path: PathBuf, target: Target, orders: Orders) {
+    let mut faults = orders.faults.clone();
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     let mut changes = faults.clone();
@@ -144,15 +183,16 @@ async fn serve_unix(listener: UnixListener, path: PathBuf, target: Target, mut f
             Some(open) => tokio::select! {
                 () = refusing(&mut changes, true) => listener = None,
                 accepted = open.accept() => if let Ok((client, _)) = accepted {
-                    connections.spawn(connection(client, target.clone(), faults.clone()));
+                    connections.spawn(connection(client, target.clone(), orders.clone()));
                 },
             },
         }
     }
 }
 
-async fn connection<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: Target, faults: watch::Receiver<Fault>) {
-    let at_first = *faults.borrow();
+async fn connection<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: Target, orders: Orders) {
+    orders.traffic.send_modify(|t| t.connections += 1);
+    let at_first = *orders.faults.borrow();
     match at_first {
         Fault::Cut | Fault::Refuse => return,
         Fault::Answer503 => {
@@ -170,33 +210,34 @@ async fn connection<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: Ta
     match target {
         Target::Tcp(address) => {
             if let Ok(server) = TcpStream::connect(address).await {
-                relay(client, server, faults).await;
+                relay(client, server, orders).await;
             }
         }
         Target::Unix(path) => {
             if let Ok(server) = UnixStream::connect(path).await {
-                relay(client, server, faults).await;
+                relay(client, server, orders).await;
             }
         }
     }
 }
 
-async fn relay<C, S>(client: C, server: S, faults: watch::Receiver<Fault>)
+async fn relay<C, S>(client: C, server: S, orders: Orders)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (from_client, to_client) = tokio::io::split(client);
     let (from_server, to_server) = tokio::io::split(server);
-    let mut cuts = faults.clone();
+    let mut cuts = orders.faults.clone();
     tokio::select! {
         _ = cuts.wait_for(|f| matches!(f, Fault::Cut | Fault::Refuse)) => {}
         // Half-closed connections stay open in the other direction, as the Engine's upgraded ones need.
-        _ = async { tokio::join!(pump(from_client, to_server, faults.clone()), pump(from_server, to_client, faults)) } => {}
+        _ = async { tokio::join!(pump(from_client, to_server, orders.clone()), pump(from_server, to_client, orders)) } => {}
     }
 }
 
-async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut faults: watch::Receiver<Fault>) {
+async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, orders: Orders) {
+    let mut faults = orders.faults.clone();
     let mut buffer = vec![0; 16 * 1024];
     loop {
         // What was read while the fault changed is held back with the rest.
@@ -206,7 +247,7 @@ async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
         let Ok(read @ 1..) = from.read(&mut buffer).await else {
             break;
         };
-        if faults.wait_for(|f| *f != Fault::Stall).await.is_err() || pass(&buffer[..read], &mut to, &faults).await.is_err() {
+        if faults.wait_for(|f| *f != Fault::Stall).await.is_err() || pass(&buffer[..read], &mut to, &orders).await.is_err() {
             break;
         }
     }
@@ -214,9 +255,9 @@ async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
     let _ = to.shutdown().await;
 }
 
-async fn pass(mut bytes: &[u8], to: &mut (impl AsyncWrite + Unpin), faults: &watch::Receiver<Fault>) -> std::io::Result<()> {
+async fn pass(mut bytes: &[u8], to: &mut (impl AsyncWrite + Unpin), orders: &Orders) -> std::io::Result<()> {
     while !bytes.is_empty() {
-        let fault = *faults.borrow();
+        let fault = *orders.faults.borrow();
         let piece = match fault {
             Fault::Trickle { bytes: most, pause } => {
                 tokio::time::sleep(pause).await;
@@ -230,6 +271,7 @@ async fn pass(mut bytes: &[u8], to: &mut (impl AsyncWrite + Unpin), faults: &wat
         };
         to.write_all(&bytes[..piece]).await?;
         to.flush().await?;
+        orders.traffic.send_modify(|t| t.bytes += piece);
         bytes = &bytes[piece..];
     }
     Ok(())

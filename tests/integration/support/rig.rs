@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::leftovers::assert_nothing_left;
-use super::{Body, Dashboard, Engine, Host, Job, Post, RedisServer, Registry, Worker, WorkerOptions};
+use super::{Body, Dashboard, Engine, Host, Job, Post, RedisServer, Registry, Worker, WorkerOptions, eventually};
 
 /// Long enough for a busy machine; nothing that works takes so long.
 const A_JOB_ENDS_WITHIN: Duration = Duration::from_secs(90);
@@ -76,10 +76,41 @@ impl Rig {
         assert_eq!(status.code(), Some(0), "the worker stops cleanly. Its log:\n{}", self.host.log());
     }
 
+    /// SIGTERM, and waits for its end, however it says that.
+    pub async fn stop_worker_by_any_code(&mut self, within: Duration) {
+        let mut worker = self.worker.take().expect("the worker runs");
+        worker.terminate();
+        worker.ended(within).await;
+    }
+
+    /// Waits until the worker's own log says this.
+    pub async fn wait_for_log(&self, text: &str, within: Duration) {
+        eventually("a line in the worker's log", within, async || {
+            let log = self.host.log();
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+
     /// As the producer does: RPUSH.
     pub async fn push(&mut self, job: &Job) {
+        self.push_element(job, &job.payload()).await;
+    }
+
+    /// The job, written in another way than [`Job::payload`] does.
+    pub async fn push_element(&mut self, job: &Job, element: &str) {
         self.pushed.push(job.id.clone());
-        self.push_raw(&job.payload()).await;
+        self.push_raw(element).await;
+    }
+
+    /// Waits until the job's record in Redis says this.
+    pub async fn wait_for_record(&self, job: &Job, text: &str, within: Duration) {
+        eventually("the job's record in Redis", within, async || {
+            let record: Option<String> = self.redis.command(&["HGET", "{builder-queue}:jobs", &job.id]).await;
+            let record = record.unwrap_or_default();
+            if record.contains(text) { Ok(()) } else { Err(record) }
+        })
+        .await;
     }
 
     /// Any bytes, as a person with `redis-cli` may push them.

@@ -1,4 +1,4 @@
-//! Names that no other test of any run uses.
+//! Names and bytes that no other test of any run uses.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,4 +15,17 @@ pub fn unique() -> String {
         number /= 36;
     }
     String::from_utf8(text).expect("ASCII")
+}
+
+/// Bytes (of ASCII letters, so that they are text too) that compress badly and differ from all others.
+pub fn noise(bytes: usize) -> Vec<u8> {
+    let mut state =
+        unique().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[(state % 64) as usize]
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
 }

@@ -1,0 +1,165 @@
+//! A part that goes away for a while costs time, never a job: it ends as it would have, later.
+
+use std::time::Duration;
+
+use crate::support::{Body, Fault, Held, Job, Proxy, Repository, Rig, Stage, Trouble, parts};
+
+const SOON: Duration = Duration::from_secs(30);
+const HELLO: &[(&str, &str)] = &[("Dockerfile", "FROM busybox:base\nRUN echo hello\n")];
+
+/// The dashboard is in trouble from before the job is pushed until the worker has tried to tell it something.
+async fn told_after(trouble: Trouble) {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(HELLO);
+    let first = Job::of(&repository);
+    rig.push(&first).await;
+    rig.built(&first).await;
+    rig.dashboard.set(trouble);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.wait_for_record(&job, "BUILDED", SOON).await;
+    rig.dashboard.set(Trouble::None);
+    rig.built(&job).await;
+    assert_eq!(rig.dashboard.statuses(&job.id), ["BUILDING", "BUILDED"]);
+    assert!(rig.dashboard.log(&job.id).contains("hello"), "its lines came too");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_dashboard_that_refuses_connections_is_told_everything_when_it_is_back() {
+    told_after(Trouble::Refuse).await;
+}
+
+#[tokio::test]
+async fn a_dashboard_that_answers_503_is_told_everything_when_it_is_back() {
+    told_after(Trouble::Answer(503)).await;
+}
+
+#[tokio::test]
+async fn a_dashboard_that_asks_for_patience_is_told_everything_later() {
+    told_after(Trouble::TooMany { retry_after: 1 }).await;
+}
+
+#[tokio::test]
+async fn a_dashboard_that_hangs_is_told_everything_when_it_is_back() {
+    let mut rig = Rig::with(|options| options.set("API_TIMEOUT", "2")).await;
+    let repository = Repository::public(HELLO);
+    let job = Job::of(&repository);
+    rig.dashboard.set(Trouble::Hang);
+    rig.push(&job).await;
+    rig.wait_for_record(&job, "BUILDED", SOON).await;
+    rig.dashboard.set(Trouble::None);
+    rig.built(&job).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_line_that_the_dashboard_never_takes_does_not_hold_up_the_other_deployments() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(HELLO);
+    let (stuck, other) = (Job::of(&repository), Job::of(&repository));
+    rig.dashboard.fail(&stuck.id);
+    rig.push(&stuck).await;
+    rig.push(&other).await;
+    rig.built(&other).await;
+    rig.dashboard.recover(&stuck.id);
+    rig.built(&stuck).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn redis_gone_in_mid_build_delays_the_end_and_loses_nothing() {
+    let mut held = Held::in_stage(Stage::Push, |options| options).await;
+    held.rig.redis.kill();
+    held.release();
+    held.rig.redis.restart().await;
+    let end = held.rig.built(&held.job).await;
+    assert!(end.image.contains(&format!(":{}-1@", held.job.id)), "the running build was not thrown away: {}", end.image);
+    held.rig.finish().await;
+}
+
+#[tokio::test]
+async fn no_end_is_told_while_redis_is_away() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 2\n")]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
+    rig.redis.freeze();
+    rig.wait_for_log("registry", SOON).await;
+    assert_eq!(rig.dashboard.statuses(&job.id), ["BUILDING"]);
+    rig.redis.thaw();
+    rig.built(&job).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_git_server_that_answers_503_is_tried_again() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(HELLO);
+    let git = Proxy::tcp(&parts().git).await;
+    git.set(Fault::Answer503);
+    let job = Job::of(&repository).git_at(&git.url(), None);
+    rig.push(&job).await;
+    git.wait_for_connection(SOON).await;
+    git.set(Fault::Pass);
+    rig.built(&job).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_is_cut_off_in_mid_push_is_pushed_to_again_without_a_second_build() {
+    let registry = Proxy::tcp(&parts().registry).await;
+    let mut rig = Rig::with(|options| options.set("REGISTRY_HOST", &registry.address())).await;
+    let dockerfile = "FROM busybox:base\nRUN echo built once; dd if=/dev/urandom of=/noise bs=1M count=20\n";
+    let repository = Repository::public(&[("Dockerfile", dockerfile)]);
+    let job = Job::of(&repository);
+    registry.set(Fault::Trickle { bytes: 16 * 1024, pause: Duration::from_millis(20) });
+    rig.push(&job).await;
+    registry.wait_for_bytes(1024 * 1024, SOON).await;
+    registry.set(Fault::Cut);
+    rig.wait_for_log("registry", SOON).await;
+    registry.set(Fault::Pass);
+    rig.built(&job).await;
+    let printed =
+        rig.dashboard.lines(&job.id).iter().filter(|(kind, line)| kind == "STDOUT" && line.contains("built once")).count();
+    assert_eq!(printed, 1, "it was built once:\n{}", rig.dashboard.log(&job.id));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_before_redis_names_it_and_takes_jobs_once_it_is_there() {
+    let mut rig = Rig::without_worker(|options| options).await;
+    let redis = Proxy::tcp(&rig.redis.address()).await;
+    redis.set(Fault::Refuse);
+    rig.host.options = rig.host.options.clone().redis("127.0.0.1", redis.port());
+    rig.start_worker();
+    rig.wait_for_log(&redis.address(), SOON).await;
+    redis.set(Fault::Pass);
+    let repository = Repository::public(HELLO);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.built(&job).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_frozen_for_longer_than_its_lease_ends_its_job_once() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 1\n")]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
+    rig.worker().freeze();
+    // Not the 30 s of the lease: its key is taken away, which is what their passing does.
+    let leases: Vec<String> = rig.redis.command(&["KEYS", "*:lease:*"]).await;
+    for lease in leases {
+        let _: u64 = rig.redis.command(&["DEL", &lease]).await;
+    }
+    rig.worker().thaw();
+    rig.built(&job).await;
+    let ends =
+        rig.dashboard.posts().into_iter().filter(|p| matches!(&p.body, Body::Status { status, .. } if status == "BUILDED"));
+    assert_eq!(ends.count(), 1);
+    rig.finish().await;
+}
