@@ -17,9 +17,32 @@ pub struct Claim {
     /// Order of the job within its service; kept over take-overs.
     pub seq: u64,
     pub fate: ClaimFate,
+    /// The worker that had it died with it: the journal's lines of that attempt may lie on its host for ever. Say so in the log.
+    pub taken_over: Option<TakenOver>,
+}
+
+/// Where an attempt ended with its worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The host's name, as it called itself.
+    pub host: String,
+    pub attempt: u32,
 }
 
 impl Claim {
+    /// For an end that only a journal knows.
+    pub(super) fn of_journal(id: &DeploymentId, attempt: u32, outcome: &Outcome) -> Self {
+        Self {
+            payload: Bytes::new(),
+            deployment: Some(id.clone()),
+            service: None,
+            attempt,
+            // Nothing orders it any more: it is over.
+            seq: 1,
+            fate: ClaimFate::Ended(outcome.clone()),
+            taken_over: None,
+        }
+    }
     /// How long the element is in Redis, in bytes.
     pub fn size(&self) -> u64 {
         match self.fate {
@@ -78,6 +101,21 @@ pub enum Notice {
     Lost(DeploymentId),
     /// A job was cancelled while it waited in the queue. It is claimed to report CANCELLED, and takes no build slot.
     Claimed(Claim),
+}
+
+/// What Redis knows of a deployment whose journal a restarted worker finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// This worker has it, as that attempt: [`super::Queue::resume`] gives it out. Of another attempt's journal send nothing.
+    Ours { attempt: u32 },
+    /// Another worker has it: send nothing.
+    Elsewhere { attempt: u32, worker: String },
+    /// It waits in the queue for its next attempt: send nothing.
+    Waiting { attempt: u32 },
+    /// It ended, here or elsewhere: send nothing.
+    Ended,
+    /// Redis came back empty since: an end in the journal is still to be delivered, see [`super::Queue::restore_end`].
+    Forgotten,
 }
 
 /// What a cancel found.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
-use super::attempt::{Claim, ClaimFate};
+use super::attempt::{Claim, ClaimFate, TakenOver};
 use super::error::QueueError;
 use super::script::{Answer, CLAIM, Call, PEEK, RESUME, SUPERSEDE};
 use super::shared::Shared;
+use super::trouble::Trouble;
 use super::window::{READ, Seen, Window};
 use crate::protocol::{Code, DeploymentId, Failure, Outcome, ServiceId};
 
@@ -52,14 +53,17 @@ impl Shared {
                 Ok(Taken::Claim(claim)) => return *claim,
                 Ok(Taken::Again) => None,
                 Ok(Taken::Nothing) => match self.wake.lock().await.wait(&self.keys).await {
-                    Ok(()) => trouble.over(),
-                    Err(e) => trouble.told(&e),
+                    Ok(()) => {
+                        trouble.over();
+                        None
+                    }
+                    Err(e) => Some(trouble.told(&self.named(e).await)),
                 },
                 Ok(Taken::NotOwner) => {
                     self.lease_doubted.notify_one();
                     Some(Duration::from_secs(1))
                 }
-                Err(e) => trouble.told(&e),
+                Err(e) => Some(trouble.told(&self.named(e).await)),
             };
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
@@ -95,6 +99,11 @@ impl Shared {
         let mut taken = self.read(answer)?;
         if let Taken::Claim(claim) = &mut taken {
             self.look_ahead(&mut claiming.window, claim, behind).await?;
+        }
+        if let Taken::Claim(claim) = &taken
+            && self.is_over(claim).await?
+        {
+            taken = Taken::Again;
         }
         // From here on nothing waits: the caller gets it, or the token is used again.
         claiming.pending = None;
@@ -154,8 +163,28 @@ impl Shared {
 
     /// What this worker had claimed before it was restarted.
     pub(super) async fn resume(&self) -> Result<Vec<Claim>, QueueError> {
+        let claims = self.unknown_claims(self.left_in_order).await?;
+        for claim in &claims {
+            self.live.begin(claim);
+        }
+        Ok(claims)
+    }
+
+    /// What an older snapshot of Redis put into this worker's list, and nobody here works on, goes back to the queue.
+    pub(super) async fn return_unknown(&self) -> Result<(), QueueError> {
+        let mut claiming = self.claiming.lock().await;
+        claiming.pending = None;
+        for claim in self.unknown_claims(true).await?.iter().filter(|c| c.deployment.is_some()) {
+            self.give_back(claim).await?;
+        }
+        Ok(())
+    }
+
+    /// The elements of this worker's list that are not in its memory.
+    async fn unknown_claims(&self, orderly: bool) -> Result<Vec<Claim>, QueueError> {
         let mut claims = Vec::new();
-        for index in 0.. {
+        let mut index = 0;
+        loop {
             let keys = &self.keys;
             let call = Call::of(&RESUME)
                 .keys(&[&self.claimed, &self.lease, &keys.workers, &keys.jobs, &keys.crashes, &keys.service, &keys.tombs])
@@ -164,13 +193,17 @@ impl Shared {
                 .number(index)
                 .number(self.max_job_bytes)
                 .number(HEAD_BYTES)
-                .arg(if self.left_in_order { "1" } else { "" });
+                .arg(if orderly { "1" } else { "" });
             match self.read(self.link.run(call).await?)? {
                 Taken::Claim(claim) => {
                     if claim.deployment.as_ref().is_some_and(|id| self.live.has(id)) {
+                        index += 1;
                         continue;
                     }
-                    claims.push(*claim);
+                    if !self.is_over(&claim).await? {
+                        claims.push(*claim);
+                        index += 1;
+                    }
                 }
                 Taken::Nothing => break,
                 Taken::Again | Taken::NotOwner => {
@@ -179,10 +212,22 @@ impl Shared {
                 }
             }
         }
-        for claim in &claims {
-            self.live.begin(claim);
-        }
         Ok(claims)
+    }
+
+    /// A finished job that an older snapshot of Redis brought back is removed without a word to the dashboard.
+    async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
+        let run_id = self.seen_epoch().and_then(|e| e.run_id);
+        if !self.memory.knows(claim, run_id.as_deref()) {
+            return Ok(false);
+        }
+        let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
+        warn!(
+            deployment_id = id,
+            "The end of this job was delivered before; Redis has it again from an older snapshot. It is removed."
+        );
+        self.finish(claim, "").await?;
+        Ok(true)
     }
 
     fn read(&self, mut answer: Answer) -> Result<Taken, QueueError> {
@@ -200,6 +245,10 @@ impl Shared {
         let size = answer.number(2).unwrap_or_default();
         let deployment = DeploymentId::parse(answer.text(3)).ok();
         let fate = fate(answer.text(7), answer.text(8), size);
+        let taken_over = Some(answer.text(10)).filter(|host| !host.is_empty()).map(|host| TakenOver {
+            host: host.to_owned(),
+            attempt: answer.number(11).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
+        });
         let claim = Claim {
             service: ServiceId::parse(answer.text(4)).ok(),
             attempt: answer.number(5).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
@@ -207,6 +256,7 @@ impl Shared {
             payload: Bytes::from(answer.take(1)),
             deployment,
             fate,
+            taken_over,
         };
         Ok(Taken::Claim(Box::new(claim)))
     }
@@ -247,32 +297,5 @@ fn stored(json: &str) -> Option<Outcome> {
             error!("The outcome that is stored for a deployment cannot be read; it is built again.");
             None
         }
-    }
-}
-
-/// Says what is wrong once, and when it is over; gives the pause before the next try.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    told: Option<QueueError>,
-    tries: u32,
-}
-
-impl Trouble {
-    /// The pause doubles from 100 ms to 2 s.
-    pub(super) fn told(&mut self, error: &QueueError) -> Option<Duration> {
-        if self.told.as_ref() != Some(error) {
-            warn!("{error} It is tried again until it works.");
-            self.told = Some(error.clone());
-        }
-        let pause = Duration::from_millis(100 << self.tries.min(5)).min(Duration::from_secs(2));
-        self.tries = self.tries.saturating_add(1);
-        Some(pause)
-    }
-    pub(super) fn over(&mut self) -> Option<Duration> {
-        if self.told.take().is_some() {
-            info!("Redis answers again.");
-        }
-        self.tries = 0;
-        None
     }
 }

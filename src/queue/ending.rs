@@ -140,6 +140,10 @@ impl Shared {
             .number(ENDED_MOST);
         let answer = self.link.run(call).await?;
         self.live.end(claim);
+        if note.is_empty() && answer.text(0) != "lost" {
+            let run_id = self.seen_epoch().and_then(|e| e.run_id);
+            self.memory.delivered(claim, run_id.as_deref());
+        }
         let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
         match answer.text(0) {
             "parked_runs" => info!(deployment_id = id, "The push that waited for this one's end is at the head of the queue."),

@@ -17,6 +17,11 @@ pub enum QueueError {
     /// Redis answers, but cannot or may not do it now. It is tried again.
     #[error("Redis at {address} {cause}. {cure}")]
     Trouble { address: String, cause: String, cure: String },
+    /// A key of the queue holds something else. It is tried again.
+    #[error(
+        "Redis at {address} has a key of the queue with a wrong type: {what}. Rename or delete that key; the worker goes on by itself."
+    )]
+    WrongType { address: String, what: String },
     /// Another process holds this worker's lease and renews it.
     #[error("another worker with the id {worker} is alive and renews its lease. {cause}")]
     IdentityTaken { worker: String, cause: String },
@@ -50,7 +55,7 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         Word::Denied => QueueError::Denied { address, cause: said },
         Word::NoPerm => QueueError::NoRights { address, cause: said, rule: rule.to_owned() },
         Word::ReadOnly => trouble(
-            "is a read-only replica",
+            REPLICA,
             "Point REDIS_HOST at the primary; after a failover this ends by itself once the address leads there.",
         ),
         Word::Misconf => trouble(
@@ -63,9 +68,7 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         ),
         Word::Loading => trouble("is loading its data", "Wait: this ends by itself."),
         Word::Busy => trouble("is busy with a script of somebody", "Wait, or end it with SCRIPT KILL."),
-        Word::WrongType => {
-            trouble("has a key of the queue with a wrong type", "Rename or delete that key; the worker goes on by itself.")
-        }
+        Word::WrongType => QueueError::WrongType { address, what: said },
         Word::Cluster => trouble(
             "is a cluster whose other node owns this queue, or is not whole",
             "Point REDIS_HOST at the node that owns the slot of REDIS_QUEUE_NAME.",
@@ -74,6 +77,8 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         Word::Other => QueueError::Refused { address, cause: said },
     }
 }
+
+const REPLICA: &str = "is a read-only replica";
 
 enum Word {
     Denied,
@@ -144,6 +149,10 @@ impl QueueError {
     /// Whether the user lacks rights, so that only the plain way is left.
     pub(super) fn is_rights(&self) -> bool {
         matches!(self, QueueError::NoRights { .. })
+    }
+    /// Whether the address may lead to another server by now: after a failover the old primary is a replica.
+    pub(super) fn wants_new_connection(&self) -> bool {
+        matches!(self, QueueError::Trouble { cause, .. } if cause.starts_with(REPLICA))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The lease: taken at the start, renewed, and what the records say looked at with each renewal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
@@ -8,13 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::attempt::Notice;
-use super::claim::{Taken, Trouble, Wanted};
+use super::claim::{Taken, Wanted};
 use super::ending::millis;
 use super::error::QueueError;
 use super::gate::{GateKeeper, boot_time};
 use super::live::Word;
 use super::script::{Answer, Call, LEASE_RELEASE, LEASE_RENEW, LEASE_TAKE, LOOK};
 use super::shared::{Epoch, GATE_SPAN, LEASE_TTL, RENEW_EVERY, Shared};
+use super::trouble::Trouble;
 use crate::protocol::DeploymentId;
 
 /// Between two tries to renew a lease that could not be renewed.
@@ -32,7 +34,7 @@ impl Shared {
             if answer.text(0) == "held" {
                 self.left_in_order = answer.text(2).contains("\"released\":true");
                 let (server, _) = self.link.session().await?;
-                self.keep_epoch(answer.text(1), server.run_id);
+                self.keep_epoch(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id }, boot_time());
                 return Ok(());
             }
             let left = answer.number(1).unwrap_or_default();
@@ -78,7 +80,7 @@ impl Shared {
     }
 
     /// Renews until `stop`; the gate follows.
-    pub(super) async fn keep_lease(&self, gate: &GateKeeper, notices: &Sender<Notice>, stop: &CancellationToken) {
+    pub(super) async fn keep_lease(self: &Arc<Self>, gate: &GateKeeper, notices: &Sender<Notice>, stop: &CancellationToken) {
         let mut trouble = Trouble::default();
         let mut proved = boot_time();
         loop {
@@ -92,6 +94,7 @@ impl Shared {
                         info!("The lease is held: reports and pushes may leave this host.");
                     }
                     pause = RENEW_EVERY;
+                    self.save_memory().await;
                     if let Err(e) = self.look_after(notices).await {
                         trouble.told(&e);
                         pause = TRY_AGAIN;
@@ -107,7 +110,7 @@ impl Shared {
                     }
                 }
                 Err(e) => {
-                    trouble.told(&e);
+                    trouble.told(&self.named(e).await);
                     if boot_time().saturating_sub(proved) >= GATE_SPAN && gate.shut() {
                         warn!(
                             "The lease could not be renewed for 20 s: builds go on, but nothing leaves this host until Redis answers."
@@ -125,6 +128,7 @@ impl Shared {
 
     /// `false`: another process holds it.
     async fn renew(&self) -> Result<bool, QueueError> {
+        let asked = boot_time();
         let about = self.about(false);
         let new_epoch = format!("{}{}", self.nonce(), millis(boot_time()));
         let call = Call::of(&LEASE_RENEW)
@@ -141,7 +145,7 @@ impl Shared {
             _ => return Ok(false),
         }
         let (server, _) = self.link.session().await?;
-        self.keep_epoch(answer.text(1), server.run_id);
+        self.recognise(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id }, asked).await?;
         Ok(true)
     }
 
@@ -163,13 +167,20 @@ impl Shared {
         }
         let lines: Vec<(String, String)> =
             attempts.iter().map(|a| (a.claim.attempt.to_string(), a.claim.seq.to_string())).collect();
-        let mut call = Call::of(&LOOK).keys(&[&self.keys.jobs]).arg(self.worker());
+        let mut call = Call::of(&LOOK).keys(&[&self.keys.jobs, &self.keys.epoch]).arg(self.worker());
         for (a, (attempt, seq)) in attempts.iter().zip(&lines) {
             let id = a.claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
             call = call.arg(id).arg(attempt).arg(seq);
         }
         let answer = self.link.run(call).await?;
-        for i in (0..answer.len()).step_by(3) {
+        let (server, _) = self.link.session().await?;
+        let now = Epoch { value: answer.text(0).to_owned(), run_id: server.run_id };
+        if self.seen_epoch() != Some(now) {
+            // Not the Redis that the records were seen in: the keeper writes them again before anything is called lost.
+            self.lease_doubted.notify_one();
+            return Ok(());
+        }
+        for i in (1..answer.len()).step_by(3) {
             let Ok(id) = DeploymentId::parse(answer.text(i)) else { continue };
             let Some(attempt) = attempts.iter().find(|a| a.claim.deployment.as_ref() == Some(&id)) else { continue };
             let claim = &attempt.claim;
@@ -208,17 +219,12 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn keep_epoch(&self, value: &str, run_id: Option<String>) -> Epoch {
-        let now = Epoch { value: value.to_owned(), run_id };
-        let mut epoch = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::replace(&mut *epoch, now)
-    }
-
     /// Gives the lease back. A claim whose reply was lost goes back to the queue first.
-    pub(super) async fn release(&self) -> Result<(), QueueError> {
+    pub(super) async fn release(self: &Arc<Self>) -> Result<(), QueueError> {
         if let Some(claim) = self.take_pending().await? {
             self.give_back(&claim).await?;
         }
+        self.save_memory().await;
         let about = self.about(true);
         let call = Call::of(&LEASE_RELEASE)
             .keys(&[&self.lease, &self.keys.workers, &self.claimed])

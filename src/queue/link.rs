@@ -28,6 +28,20 @@ impl Server {
         });
         Self { version, run_id: field("run_id"), eviction: field("maxmemory_policy") }
     }
+    pub(super) fn is_too_old(&self) -> bool {
+        self.version.is_some_and(|v| v < (6, 2))
+    }
+    /// What in its settings endangers the queue, each with the cure.
+    pub(super) fn advice(&self, address: &str) -> Vec<String> {
+        let policy = self.eviction.as_deref().filter(|p| *p != "noeviction");
+        let eviction = policy.map(|p| {
+            format!(
+                "Redis at {address} may throw keys of the queue away when its memory is full (maxmemory-policy {p}), leases and jobs \
+                 among them. Set maxmemory-policy noeviction."
+            )
+        });
+        eviction.into_iter().collect()
+    }
     /// Scripts with flags came with Redis 7; unknown counts as older.
     fn takes_flags(&self) -> bool {
         self.version.is_some_and(|v| v >= (7, 0))
@@ -86,7 +100,7 @@ impl Link {
             Err(e) => e,
         };
         let explained = explain(&self.dial.address, &error, &self.dial.rule);
-        if error.is_io_error() || error.is_unrecoverable_error() {
+        if error.is_io_error() || error.is_unrecoverable_error() || explained.wants_new_connection() {
             let mut state = self.state.lock().await;
             if state.open.as_ref().is_some_and(|o| o.generation == open.generation) {
                 state.open = None;

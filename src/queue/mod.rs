@@ -13,15 +13,21 @@ mod lease;
 mod link;
 mod listen;
 mod live;
+mod memory;
+mod plain;
 mod producer;
+mod reap;
 mod resp;
+mod restore;
 mod script;
 mod shared;
+mod subscription;
+mod trouble;
 mod wake;
 mod window;
 
-pub use access::COMMANDS;
-pub use attempt::{CancelFound, Claim, ClaimFate, Fenced, Notice};
+pub use access::{COMMANDS, rule};
+pub use attempt::{CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver};
 pub use error::QueueError;
 pub use gate::{Gate, GateState};
 pub use identity::{IdentityError, IdentityLock, WorkerIdentity, host_key};
@@ -29,46 +35,125 @@ pub use keys::Keys;
 pub use producer::Producer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
+use self::dial::Dial;
+use self::link::Link;
+use self::memory::Memory;
+use self::plain::Plain;
 use self::shared::{Shared, SharedRef};
 use crate::config::QueueConfig;
-use crate::protocol::Outcome;
+use crate::protocol::{DeploymentId, Outcome};
 
 /// Notices that wait for the worker. Where there is no room they are given at the next look: none is lost.
 const NOTICES: usize = 64;
 
 /// The worker's side of the queue.
 pub struct Queue {
-    shared: SharedRef,
-    listener: dial::Dial,
+    mode: Mode,
+    dial: Dial,
+    cancel_channel: String,
+}
+
+enum Mode {
+    Scripts(SharedRef),
+    /// Without the rights or the version for the protocol.
+    Plain(Arc<Plain>),
+}
+
+/// What `slipway check` tells of a Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Commands and keys that the user may not use.
+    pub lacking: Vec<String>,
+    /// The ACL rule that grants all that is needed.
+    pub rule: String,
+    /// What else should be changed, each with its cure.
+    pub advice: Vec<String>,
 }
 
 impl Queue {
     /// Connects, checks version and rights (says once what is lost without them), takes the lease (takes it over at once when it
-    /// is the own earlier one), requeues nothing yet.
+    /// is the own earlier one), requeues nothing yet. `post_timeout`: how long one post to the dashboard may take (`API_TIMEOUT`);
+    /// so long after an older attempt's lease is gone a newer one's BUILDED waits.
     ///
     /// # Errors
     /// When Redis cannot be reached or refuses; it may be called again. [`QueueError::IdentityTaken`] when another process
     /// renews this worker's lease, [`QueueError::Name`] for a queue name that cannot be used: calling again does not help.
-    pub async fn connect(config: &QueueConfig, identity: WorkerIdentity) -> Result<Queue, QueueError> {
-        let mut shared = Shared::new(config, identity)?;
+    pub async fn connect_with(
+        config: &QueueConfig,
+        identity: WorkerIdentity,
+        post_timeout: Duration,
+    ) -> Result<Queue, QueueError> {
+        let keys = Keys::of(&config.queue_name)?;
+        let dial = Dial::new(config, rule(&keys, &config.cancel_channel));
+        let findings = inspect(&Link::new(dial.clone())?, &keys, &dial).await?;
+        for advice in &findings.advice {
+            warn!("{advice}");
+        }
+        let cancel_channel = config.cancel_channel.clone();
+        let (needed, dispensable): (Vec<_>, Vec<_>) = findings.lacking.into_iter().partition(|l| !access::is_dispensable(l));
+        if !needed.is_empty() {
+            let lacking = needed.join(", ");
+            warn!("{} lacks for the queue's protocol: {lacking}. {} Grant it: {}", dial.address, plain::LOST, dial.rule);
+            let plain = Plain::new(dial.clone(), keys, config.max_job_bytes)?;
+            return Ok(Queue { mode: Mode::Plain(Arc::new(plain)), dial, cancel_channel });
+        }
+        if !dispensable.is_empty() {
+            warn!(
+                "The Redis user lacks: {}. It works without, but tells less, and later. Grant it: {}",
+                dispensable.join(", "),
+                dial.rule
+            );
+        }
+        let memory = remember(&identity).await;
+        let mut shared = Shared::new(config, keys, &dial, identity, memory, post_timeout)?;
         shared.take_lease().await?;
-        let listener = dial::Dial::new(config, access::rule(&shared.keys, &config.cancel_channel));
-        Ok(Queue { shared: Arc::new(shared), listener })
+        Ok(Queue { mode: Mode::Scripts(Arc::new(shared)), dial, cancel_channel })
+    }
+    /// [`Queue::connect_with`] the default time-out of a post.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn connect(config: &QueueConfig, identity: WorkerIdentity) -> Result<Queue, QueueError> {
+        Self::connect_with(config, identity, shared::POST_TIMEOUT).await
+    }
+    /// Looks at version, rights and settings, for `slipway check`. Changes nothing but a key of its own, which is removed again.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses the login.
+    pub async fn check(config: &QueueConfig) -> Result<Findings, QueueError> {
+        let keys = Keys::of(&config.queue_name)?;
+        let dial = Dial::new(config, rule(&keys, &config.cancel_channel));
+        inspect(&Link::new(dial.clone())?, &keys, &dial).await
     }
     /// Starts the lease keeper, the cancel subscription and the reaper on `tasks`; they end with `stop`, the lease is
     /// released by `release`. `notices` has a bounded capacity. To be called once.
     pub fn run(&self, tasks: &TaskTracker, stop: CancellationToken) -> (Gate, mpsc::Receiver<Notice>) {
         let (keeper, gate) = Gate::kept();
         let (notices, receiver) = mpsc::channel(NOTICES);
-        let (shared, tx, token) = (self.shared.clone(), notices.clone(), stop.clone());
-        tasks.spawn(async move { shared.keep_lease(&keeper, &tx, &token).await });
-        let (shared, dial) = (self.shared.clone(), self.listener.clone());
-        tasks.spawn(async move { shared.listen(&dial, &notices, &stop).await });
+        let (dial, channel) = (self.dial.clone(), self.cancel_channel.clone());
+        match &self.mode {
+            Mode::Scripts(shared) => {
+                let (this, tx, token) = (shared.clone(), notices.clone(), stop.clone());
+                tasks.spawn(async move { this.keep_lease(&keeper, &tx, &token).await });
+                let (this, token) = (shared.clone(), stop.clone());
+                tasks.spawn(async move { this.keep_reaping(&token).await });
+                let this = shared.clone();
+                tasks.spawn(async move { this.listen(&dial, &notices, &stop).await });
+            }
+            Mode::Plain(plain) => {
+                let (this, token) = (plain.clone(), stop.clone());
+                tasks.spawn(async move { this.keep_gate(&keeper, &token).await });
+                let this = plain.clone();
+                tasks.spawn(async move { this.listen(&dial, &channel, &notices, &stop).await });
+            }
+        }
         (gate, receiver)
     }
     /// What this worker had claimed before it was restarted, oldest first; each is a new attempt unless its outcome is stored.
@@ -77,11 +162,39 @@ impl Queue {
     /// # Errors
     /// When Redis does not answer or refuses.
     pub async fn resume(&self) -> Result<Vec<Claim>, QueueError> {
-        self.shared.resume().await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.resume().await,
+            Mode::Plain(_) => Ok(Vec::new()),
+        }
     }
     /// Waits for a job and claims it. Cancel-safe: dropping the future loses no job. Reconnects with back-off by itself.
     pub async fn claim(&self) -> Claim {
-        self.shared.claim().await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.claim().await,
+            Mode::Plain(plain) => plain.claim().await,
+        }
+    }
+    /// What Redis knows of a deployment: asked by a restarted worker before it sends anything of an old journal.
+    ///
+    /// # Errors
+    /// When Redis does not answer or refuses: then nothing may be sent.
+    pub async fn standing(&self, id: &DeploymentId) -> Result<Standing, QueueError> {
+        match &self.mode {
+            Mode::Scripts(shared) => shared.standing(id).await,
+            // Nobody else can tell: the journal is all there is.
+            Mode::Plain(_) => Ok(Standing::Forgotten),
+        }
+    }
+    /// Where Redis came back empty ([`Standing::Forgotten`]): writes the end that a journal still holds into the record, so that it
+    /// may be delivered and acknowledged like any other. `None`: somebody else has the deployment by now.
+    ///
+    /// # Errors
+    /// When Redis does not answer or refuses; it may be repeated.
+    pub async fn restore_end(&self, id: &DeploymentId, attempt: u32, outcome: &Outcome) -> Result<Option<Claim>, QueueError> {
+        match &self.mode {
+            Mode::Scripts(shared) => shared.restore_end(id, attempt, outcome).await,
+            Mode::Plain(_) => Ok(Some(Claim::of_journal(id, attempt, outcome))),
+        }
     }
     /// Stores the outcome if the attempt is still this worker's and no cancel came first. Idempotent. A BUILDED waits here until
     /// every older attempt of the same service is closed in Redis, or its lease is gone plus one HTTP time-out; a cancel ends the
@@ -90,7 +203,10 @@ impl Queue {
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn store_outcome(&self, claim: &Claim, outcome: &Outcome) -> Result<Fenced, QueueError> {
-        self.shared.store_outcome(claim, outcome).await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.store_outcome(claim, outcome).await,
+            Mode::Plain(plain) => Ok(plain.store_outcome(claim, outcome)),
+        }
     }
     /// Asked before each post of an end: Redis answers, the attempt is still ours, no cancel came. From here on the end counts as
     /// seen by the dashboard.
@@ -98,7 +214,10 @@ impl Queue {
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses: then nothing may be posted.
     pub async fn may_post(&self, claim: &Claim) -> Result<Fenced, QueueError> {
-        self.shared.may_post(claim).await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.may_post(claim).await,
+            Mode::Plain(plain) => plain.may_post(claim).await,
+        }
     }
     /// Removes the job: its end was delivered (or refused for good). A second push of the same deployment that came meanwhile goes
     /// to the head of the queue if the end was an infrastructure failure, else it is dropped. Idempotent.
@@ -106,14 +225,23 @@ impl Queue {
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn acknowledge(&self, claim: &Claim) -> Result<(), QueueError> {
-        self.shared.finish(claim, "").await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.finish(claim, "").await,
+            Mode::Plain(plain) => {
+                plain.finish(claim);
+                Ok(())
+            }
+        }
     }
     /// Puts the job back to the head of the queue (drain). `false`: it was not ours any more. Idempotent.
     ///
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn give_back(&self, claim: &Claim) -> Result<bool, QueueError> {
-        self.shared.give_back(claim).await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.give_back(claim).await,
+            Mode::Plain(plain) => plain.give_back(claim).await,
+        }
     }
     /// Removes the claim and notes it in the dead letter list (the last 1,000 stay): `note` is JSON (reason, redacted head of the
     /// payload), not empty. Idempotent.
@@ -121,13 +249,43 @@ impl Queue {
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn dead_letter(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
-        self.shared.finish(claim, note).await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.finish(claim, note).await,
+            Mode::Plain(plain) => plain.dead_letter(claim, note).await,
+        }
     }
     /// Releases the lease (end of a drain). What is still claimed counts as no crash.
     ///
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses: the lease then runs out by itself.
     pub async fn release(&self) -> Result<(), QueueError> {
-        self.shared.release().await
+        match &self.mode {
+            Mode::Scripts(shared) => shared.release().await,
+            Mode::Plain(_) => Ok(()),
+        }
+    }
+}
+
+async fn inspect(link: &Link, keys: &Keys, dial: &Dial) -> Result<Findings, QueueError> {
+    let (server, _) = link.session().await?;
+    let mut findings = Findings { rule: dial.rule.clone(), advice: server.advice(&dial.address), lacking: Vec::new() };
+    if server.is_too_old() {
+        findings.lacking.push("Redis 6.2 or newer (LMOVE and BLMOVE)".to_owned());
+    } else {
+        findings.lacking = access::lacking(link, keys).await?;
+    }
+    Ok(findings)
+}
+
+/// A memory that cannot be read is begun anew: it guards against an old snapshot, and nothing else depends on it.
+async fn remember(identity: &WorkerIdentity) -> Memory {
+    let dir = identity.dir.clone();
+    match tokio::task::spawn_blocking(move || Memory::load(&dir)).await {
+        Ok(Ok(memory)) => memory,
+        Ok(Err(e)) => {
+            warn!("What was delivered before cannot be read from {}: {e}", identity.dir.display());
+            Memory::empty(&identity.dir)
+        }
+        Err(_) => Memory::empty(&identity.dir),
     }
 }

@@ -51,6 +51,11 @@ scripts! {
     ENQUEUE = "enqueue";
     PEEK = "peek";
     SUPERSEDE = "supersede";
+    REAP = "reap";
+    FORGET = "forget";
+    RESTORE = "restore";
+    STANDING = "standing";
+    PROBE = "probe";
 }
 
 /// A call of a script: its keys and arguments.

@@ -12,6 +12,8 @@ use super::identity::WorkerIdentity;
 use super::keys::Keys;
 use super::link::Link;
 use super::live::Live;
+use super::memory::Memory;
+use super::restore::Seen;
 use super::wake::Wake;
 use crate::config::QueueConfig;
 
@@ -41,7 +43,8 @@ pub(super) struct Shared {
     pub(super) lease_doubted: Notify,
     /// The process before this one ended in good order: what it left behind counts as no crash.
     pub(super) left_in_order: bool,
-    pub(super) epoch: std::sync::Mutex<Epoch>,
+    pub(super) seen: std::sync::Mutex<Seen>,
+    pub(super) memory: Memory,
 }
 
 /// Which Redis the records are in.
@@ -54,25 +57,30 @@ pub(super) struct Epoch {
 }
 
 impl Shared {
-    pub(super) fn new(config: &QueueConfig, identity: WorkerIdentity) -> Result<Self, QueueError> {
-        let keys = Keys::of(&config.queue_name)?;
-        let rule = super::access::rule(&keys, &config.cancel_channel);
-        let dial = || Dial::new(config, rule.clone());
+    pub(super) fn new(
+        config: &QueueConfig,
+        keys: Keys,
+        dial: &Dial,
+        identity: WorkerIdentity,
+        memory: Memory,
+        post_timeout: Duration,
+    ) -> Result<Self, QueueError> {
         Ok(Self {
-            link: Link::new(dial())?,
-            wake: Mutex::new(Wake::new(dial())),
+            link: Link::new(dial.clone())?,
+            wake: Mutex::new(Wake::new(dial.clone())),
             claimed: keys.claimed(&identity.id),
             lease: keys.lease(&identity.id),
             keys,
             identity,
             cancel_channel: config.cancel_channel.clone(),
             max_job_bytes: config.max_job_bytes as u64,
-            post_timeout: POST_TIMEOUT,
+            post_timeout,
             live: Live::default(),
             claiming: Mutex::default(),
             lease_doubted: Notify::new(),
             left_in_order: false,
-            epoch: std::sync::Mutex::default(),
+            seen: std::sync::Mutex::default(),
+            memory,
         })
     }
     pub(super) fn worker(&self) -> &str {
@@ -84,3 +92,26 @@ impl Shared {
 }
 
 pub(super) type SharedRef = Arc<Shared>;
+
+impl Shared {
+    /// Names the key that is of a wrong type, where that is the trouble.
+    pub(super) async fn named(&self, error: QueueError) -> QueueError {
+        let QueueError::WrongType { address, .. } = &error else { return error };
+        let own = [(self.claimed.as_str(), "list"), (self.lease.as_str(), "string")];
+        for (key, wanted) in self.keys.typed().into_iter().chain(own) {
+            let Ok(redis::Value::SimpleString(is)) = self.link.command(redis::cmd("TYPE").arg(key)).await else { continue };
+            if is != wanted && is != "none" {
+                return QueueError::WrongType { address: address.clone(), what: format!("{key} is a {is}, not a {wanted}") };
+            }
+        }
+        error
+    }
+    /// Writes what has to be remembered over a restart. A disk that is full costs the memory, not the worker.
+    pub(super) async fn save_memory(self: &Arc<Self>) {
+        let shared = self.clone();
+        let saved = tokio::task::spawn_blocking(move || shared.memory.save()).await;
+        if let Ok(Err(e)) = saved {
+            tracing::warn!("What was delivered cannot be written to {}: {e}", self.identity.dir.display());
+        }
+    }
+}

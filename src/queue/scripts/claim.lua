@@ -15,7 +15,9 @@ local worker, nonce, token, max, head, mode = ARGV[1], ARGV[2], ARGV[3], tonumbe
 local holder = redis.call('GET', lease)
 if holder ~= nonce then return {'fenced', holder or ''} end
 
-local replay = redis.call('HGET', workers, worker .. '/claim') == token
+-- what the last token claimed: the token, the id ('' for none), the attempt
+local last_token, last_id, last_attempt = string.match(redis.call('HGET', workers, worker .. '/claim') or '', '^(%S+) (%S*) (%d+)$')
+local replay = last_token == token
 local source, payload
 redis.call('LLEN', queue)
 if replay then
@@ -31,14 +33,15 @@ else
 end
 if not payload then return {'none'} end
 
-local function take()
+local function take(id, attempt)
   redis.call('LMOVE', source, claimed, 'LEFT', 'RIGHT')
-  redis.call('HSET', workers, worker .. '/claim', token)
+  redis.call('HSET', workers, worker .. '/claim', token .. ' ' .. id .. ' ' .. digits(attempt))
 end
 
 if #payload > max then
   if mode == 'cancelled' then return {'none'} end
-  if not replay then take() end
+  if replay and last_id ~= '' then return {'none'} end
+  if not replay then take('', 1) end
   return {'claim', string.sub(payload, 1, head), digits(#payload), '', '', '1', '0', 'too_large', ''}
 end
 
@@ -55,7 +58,8 @@ end
 local id, service = ids_of(payload)
 if not id then
   if mode == 'cancelled' then return {'none'} end
-  if not replay then take() end
+  if replay and last_id ~= '' then return {'none'} end
+  if not replay then take('', 1) end
   local fate, detail = by_crashes()
   return {'claim', payload, digits(#payload), '', service or '', digits(crash + 1), '0', fate, detail}
 end
@@ -79,7 +83,8 @@ end
 
 local rec = read_record(jobs, id)
 if replay then
-  if not is_open(rec) then return {'none'} end
+  -- it was given back, or taken over, before its claim could be told: then the end of the list is another one's
+  if last_id ~= id or not is_open(rec) or rec.worker ~= worker or rec.attempt ~= tonumber(last_attempt) then return {'none'} end
   return reply(rec)
 end
 
@@ -134,7 +139,7 @@ if may_still_post(older) then
   rec.after = after
 end
 
-take()
+take(id, rec.attempt)
 if was_ended then redis.call('ZREM', ended, id) end
 if takes_the_lead then
   redis.call('HSET', service_key, service, rec.seq .. ' ' .. id)

@@ -1,11 +1,11 @@
 -- What the records say about the attempts that a worker believes to have.
--- KEYS  1 jobs
+-- KEYS  1 jobs  2 epoch
 -- ARGV  1 worker, then for each attempt: id, attempt, seq
--- Returns  a flat list of id, word, detail for those that are not simply going on:
+-- Returns  the epoch ('' for none), then id, word, detail for those that are not simply going on:
 --          cancelled | superseded, newer id | lost: somebody else's, or over | missing: there is no record
 -- Reads only.
 local jobs, worker = KEYS[1], ARGV[1]
-local found = {}
+local found = {redis.call('GET', KEYS[2]) or ''}
 for i = 2, #ARGV, 3 do
   local id, attempt, seq = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local rec = read_record(jobs, id)

@@ -1,0 +1,200 @@
+//! What this host remembers over a restart, of itself and of Redis: the ends that it delivered, and which Redis it spoke to.
+//!
+//! A Redis that comes back from an old snapshot brings back finished jobs; it must not have them built again.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::attempt::Claim;
+use super::shared::Epoch;
+
+const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+/// Ends remembered at most; beyond, the file is begun anew with those that the process knows.
+const KEPT: usize = 20_000;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct End {
+    at: u64,
+    seq: u64,
+    payload: u32,
+    /// The server that it was acknowledged to.
+    run_id: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    dir: PathBuf,
+    /// What an earlier process of this host spoke to last.
+    pub(super) earlier: Option<Epoch>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ends: HashMap<String, End>,
+    unsaved: Vec<String>,
+    epoch: Option<String>,
+    lines: usize,
+}
+
+impl Memory {
+    /// Reads what an earlier process left; blocks.
+    pub(super) fn load(dir: &Path) -> io::Result<Self> {
+        let mut state = State::default();
+        match File::open(dir.join("delivered")) {
+            Ok(file) => {
+                // A torn last line is no line.
+                for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+                    if let Some((id, end)) = std::str::from_utf8(&line).ok().and_then(parse)
+                        && is_recent(end.at)
+                    {
+                        state.ends.insert(id, end);
+                    }
+                }
+                state.lines = KEPT;
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        let earlier = match fs::read_to_string(dir.join("epoch")) {
+            Ok(text) => text
+                .trim_end()
+                .split_once(' ')
+                .map(|(value, run)| Epoch { value: value.into(), run_id: Some(run.into()).filter(|r: &String| r != "-") }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        Ok(Self { dir: dir.to_owned(), earlier, state: Mutex::new(state) })
+    }
+    pub(super) fn empty(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), earlier: None, state: Mutex::default() }
+    }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// An end was delivered, and acknowledged to the server `run_id`.
+    pub(super) fn delivered(&self, claim: &Claim, run_id: Option<&str>) {
+        let Some(id) = &claim.deployment else { return };
+        let end =
+            End { at: now(), seq: claim.seq, payload: crc32fast::hash(&claim.payload), run_id: run_id.unwrap_or("-").to_owned() };
+        let mut state = self.state();
+        if state.unsaved.len() < KEPT {
+            state.unsaved.push(line(id.as_str(), &end));
+        }
+        if state.ends.len() >= KEPT {
+            state.ends.retain(|_, e| is_recent(e.at) && e.at > end.at.saturating_sub(3_600_000));
+            if state.ends.len() >= KEPT {
+                state.ends.clear();
+            }
+        }
+        state.ends.insert(id.as_str().to_owned(), end);
+    }
+    /// Whether this claim is a job whose end was delivered before, and that a Redis of `run_id` only has because it is an older
+    /// one: the very same attempt's order, or the same bytes without a record after a restart of Redis. A job that was pushed
+    /// again on purpose has a new order, and its Redis is the same.
+    pub(super) fn knows(&self, claim: &Claim, run_id: Option<&str>) -> bool {
+        let Some(id) = &claim.deployment else { return false };
+        let state = self.state();
+        let Some(end) = state.ends.get(id.as_str()).filter(|e| is_recent(e.at)) else { return false };
+        let restarted = run_id.is_some_and(|r| end.run_id != "-" && end.run_id != r);
+        end.seq == claim.seq || (claim.attempt == 1 && restarted && end.payload == crc32fast::hash(&claim.payload))
+    }
+    pub(super) fn keep_epoch(&self, epoch: &Epoch) {
+        self.state().epoch = Some(format!("{} {}\n", epoch.value, epoch.run_id.as_deref().unwrap_or("-")));
+    }
+    /// Writes what is new; blocks. What was not written in a crash of the whole host is not remembered.
+    pub(super) fn save(&self) -> io::Result<()> {
+        let (unsaved, epoch, rewrite) = {
+            let mut state = self.state();
+            let rewrite = state.lines + state.unsaved.len() > 2 * KEPT;
+            let all = rewrite.then(|| state.ends.iter().map(|(id, end)| line(id, end)).collect::<Vec<_>>());
+            let unsaved = std::mem::take(&mut state.unsaved);
+            state.lines = all.as_ref().map_or(state.lines + unsaved.len(), Vec::len);
+            (all.unwrap_or(unsaved), state.epoch.take(), rewrite)
+        };
+        if let Some(epoch) = epoch {
+            replace(&self.dir.join("epoch"), epoch.as_bytes())?;
+        }
+        let path = self.dir.join("delivered");
+        if rewrite {
+            return replace(&path, unsaved.concat().as_bytes());
+        }
+        if unsaved.is_empty() {
+            return Ok(());
+        }
+        OpenOptions::new().create(true).append(true).open(path)?.write_all(unsaved.concat().as_bytes())
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    fs::write(&draft, bytes)?;
+    fs::rename(draft, path)
+}
+
+fn line(id: &str, end: &End) -> String {
+    format!("{} {id} {} {} {}\n", end.at, end.seq, end.payload, end.run_id)
+}
+
+fn parse(line: &str) -> Option<(String, End)> {
+    let mut parts = line.split(' ');
+    let at = parts.next()?.parse().ok()?;
+    let id = parts.next()?.to_owned();
+    let end =
+        End { at, seq: parts.next()?.parse().ok()?, payload: parts.next()?.parse().ok()?, run_id: parts.next()?.to_owned() };
+    Some((id, end))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn is_recent(at: u64) -> bool {
+    u128::from(now().saturating_sub(at)) < KEPT_FOR.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::DeploymentId;
+    use crate::queue::ClaimFate;
+    use bytes::Bytes;
+
+    fn claim(attempt: u32, seq: u64) -> Claim {
+        Claim {
+            payload: Bytes::from_static(b"{}"),
+            deployment: DeploymentId::parse("d1").ok(),
+            service: None,
+            attempt,
+            seq,
+            fate: ClaimFate::Build,
+            taken_over: None,
+        }
+    }
+
+    #[test]
+    fn a_finished_job_that_an_old_snapshot_brings_back_is_known_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::load(dir.path()).unwrap();
+        memory.delivered(&claim(1, 100), Some("run1"));
+        memory.keep_epoch(&Epoch { value: "e1".into(), run_id: Some("run1".into()) });
+        memory.save().unwrap();
+        let memory = Memory::load(dir.path()).unwrap();
+        assert!(memory.knows(&claim(2, 100), Some("run1")), "the same order: the record came back");
+        assert!(memory.knows(&claim(1, 200), Some("run2")), "no record, another run: the element came back");
+        assert!(!memory.knows(&claim(1, 200), Some("run1")), "the same run: it was pushed again");
+        assert!(!memory.knows(&claim(2, 200), Some("run2")), "Redis knew of its end: it was pushed again");
+        assert_eq!(memory.earlier, Some(Epoch { value: "e1".into(), run_id: Some("run1".into()) }));
+    }
+
+    #[test]
+    fn a_torn_line_and_one_that_is_older_than_a_day_are_no_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("delivered"), "1000 d1 100 7 run1\n99999 d").unwrap();
+        assert!(!Memory::load(dir.path()).unwrap().knows(&claim(2, 100), None));
+    }
+}

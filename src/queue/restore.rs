@@ -1,0 +1,132 @@
+//! When Redis has forgotten: records are written again from memory and journal, or what was taken over is let go.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::attempt::{Claim, Standing};
+use super::ending::{encode, status};
+use super::error::QueueError;
+use super::live::Attempt;
+use super::script::{Call, RESTORE, STANDING};
+use super::shared::{Epoch, Shared};
+use crate::protocol::{DeploymentId, Outcome};
+
+/// After an absence that was longer a missing record is taken for one that ended on another host: ended records stay for an hour,
+/// so one that is missing sooner was lost with a snapshot.
+const SHORT_ABSENCE: Duration = Duration::from_secs(900);
+
+/// Which server the records were seen in last, and when ([`super::gate::boot_time`]).
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) epoch: Option<Epoch>,
+    pub(super) at: Duration,
+}
+
+impl Shared {
+    pub(super) fn seen_epoch(&self) -> Option<Epoch> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).epoch.clone()
+    }
+    pub(super) fn keep_epoch(&self, now: Epoch, at: Duration) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.epoch.as_ref() != Some(&now) {
+            self.memory.keep_epoch(&now);
+        }
+        *seen = Seen { epoch: Some(now), at };
+    }
+    /// Called with each proof of the lease at `at`: where Redis is not the one of before, everything is written again first.
+    pub(super) async fn recognise(&self, now: Epoch, at: Duration) -> Result<(), QueueError> {
+        let (before, last) = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            (seen.epoch.clone(), seen.at)
+        };
+        if let Some(before) = before.filter(|b| *b != now) {
+            let emptied = before.value != now.value;
+            if emptied || at.saturating_sub(last) < SHORT_ABSENCE {
+                self.restore_all(emptied).await?;
+                self.return_unknown().await?;
+            }
+        }
+        self.keep_epoch(now, at);
+        Ok(())
+    }
+
+    async fn restore_all(&self, emptied: bool) -> Result<(), QueueError> {
+        let attempts = self.live.all();
+        if emptied {
+            warn!(
+                "Redis came back empty: the records of this worker's {} attempts are written again. What was queued there is lost.",
+                attempts.len()
+            );
+        }
+        for Attempt { claim, outcome, .. } in &attempts {
+            let Some(id) = &claim.deployment else { continue };
+            if self.restore(id, claim, outcome.as_ref()).await? == "restored" {
+                warn!(deployment_id = %id, attempt = claim.attempt, "Redis had forgotten this attempt; its record is written again.");
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, id: &DeploymentId, claim: &Claim, outcome: Option<&Outcome>) -> Result<String, QueueError> {
+        let json = outcome.map(encode).unwrap_or_default();
+        let retry = matches!(outcome, Some(Outcome::Failed { failure }) if failure.is_retryable());
+        let keys = &self.keys;
+        let call = Call::of(&RESTORE)
+            .keys(&[&self.claimed, &self.lease, &keys.jobs, &keys.service, &keys.tombs])
+            .arg(self.worker())
+            .arg(self.nonce())
+            .arg(id.as_str())
+            .number(claim.attempt.into())
+            .number(claim.seq)
+            .arg(claim.service.as_ref().map(|s| s.as_str()).unwrap_or_default())
+            .arg(&claim.payload)
+            .arg(&json)
+            .arg(outcome.map(status).unwrap_or_default())
+            .arg(if retry { "1" } else { "" });
+        Ok(self.link.run(call).await?.text(0).to_owned())
+    }
+
+    pub(super) async fn standing(&self, id: &DeploymentId) -> Result<Standing, QueueError> {
+        let answer = self.link.run(Call::of(&STANDING).keys(&[&self.keys.jobs]).arg(id.as_str())).await?;
+        let attempt = answer.number(1).and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+        Ok(match answer.text(0) {
+            "held" if answer.text(2) == self.worker() => Standing::Ours { attempt },
+            "held" => Standing::Elsewhere { attempt, worker: answer.text(2).to_owned() },
+            "waiting" => Standing::Waiting { attempt },
+            "ended" => Standing::Ended,
+            _ if self.is_new_redis() => Standing::Forgotten,
+            _ => Standing::Ended,
+        })
+    }
+
+    /// Whether Redis is another one than the earlier process of this host spoke to last.
+    fn is_new_redis(&self) -> bool {
+        let now = self.seen_epoch();
+        match (&self.memory.earlier, now) {
+            (Some(earlier), Some(now)) => earlier.value != now.value,
+            _ => false,
+        }
+    }
+
+    pub(super) async fn restore_end(
+        &self,
+        id: &DeploymentId,
+        attempt: u32,
+        outcome: &Outcome,
+    ) -> Result<Option<Claim>, QueueError> {
+        if !self.is_new_redis() {
+            return Ok(None);
+        }
+        let claim = Claim::of_journal(id, attempt, outcome);
+        match self.restore(id, &claim, Some(outcome)).await?.as_str() {
+            "restored" | "kept" => {
+                self.live.begin(&claim);
+                Ok(Some(claim))
+            }
+            "lost" => Ok(None),
+            other => Err(self.link.dial.said(&format!("the restore script answered {other:?}"))),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+-- Takes the jobs of a dead worker and puts them at the head of the queue, in their order.
+-- KEYS  1 queue  2 claimed:<dead>  3 lease:<dead>  4 lease:<worker>  5 workers  6 jobs  7 crashes
+-- ARGV  1 nonce of the caller  2 dead worker  3 its host, for people  4 the HTTP time-out in ms  5 how many at most
+--       6 '1': it ended in good order, so nothing of this counts as a crash
+-- Returns  fenced | alive | taken, '1' if more are left, then for each job its id ('' for what is no job) and attempt
+-- Idempotent: what was moved is not there any more.
+local queue, claimed, lease, own, workers, jobs, crashes = unpack(KEYS)
+local nonce, dead, host, http, limit, orderly = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
+if redis.call('GET', own) ~= nonce then return {'fenced'} end
+if redis.call('EXISTS', lease) == 1 then return {'alive'} end
+redis.call('LLEN', queue)
+redis.call('HLEN', workers)
+redis.call('HLEN', jobs)
+redis.call('HLEN', crashes)
+local now = math.floor(now_us() / 1000)
+local answer = {'taken', ''}
+for _ = 1, limit do
+  local payload = redis.call('LINDEX', claimed, -1)
+  if not payload then break end
+  local id, rec
+  if #payload <= 16777216 then id = ids_of(payload) end
+  if id then rec = read_record(jobs, id) end
+  if rec and rec.worker ~= dead then
+    -- it ended, or is somebody else's: what lies here is left over
+    redis.call('RPOP', claimed)
+  else
+    redis.call('LMOVE', claimed, queue, 'RIGHT', 'LEFT')
+    if not orderly and not (rec and rec.outcome) then
+      local sha = redis.sha1hex(payload)
+      redis.call('HSET', crashes, sha, digits(crash_count(redis.call('HGET', crashes, sha)) + 1))
+    end
+    if rec then
+      rec.worker, rec.lost_on, rec.lost_attempt = '', host, rec.attempt
+      rec.hold_until = now + http
+      write_record(jobs, id, rec)
+    end
+    answer[#answer + 1] = id or ''
+    answer[#answer + 1] = digits(rec and rec.attempt or 0)
+  end
+end
+if redis.call('LLEN', claimed) > 0 then answer[2] = '1' end
+return answer
