@@ -89,9 +89,11 @@ const NOT_FOUND: &[&str] = &["not found", "manifest unknown", "name unknown", "d
 const NO_PLATFORM: &[&str] = &["no match for platform", "does not match the specified platform", "no matching manifest"];
 const NO_FILE: &[&str] = &["no such file or directory", "not a directory", "no source files were specified"];
 /// Messages that speak of a registry though no step is named.
-const REMOTE: &[&str] = &["failed to do request", "failed to resolve source metadata", "httpreadseeker", "pull access denied", "toomanyrequests"];
+const REMOTE: &[&str] =
+    &["failed to do request", "failed to resolve source metadata", "httpreadseeker", "pull access denied", "toomanyrequests"];
 /// What BuildKit wraps an error in on its way to us.
-const WRAPPING: &[&str] = &["failed to solve: ", "failed to create LLB definition: ", "failed to load cache key: ", "failed to compute cache key: "];
+const WRAPPING: &[&str] =
+    &["failed to solve: ", "failed to create LLB definition: ", "failed to load cache key: ", "failed to compute cache key: "];
 const WRAPPING_WITH_A_NAME: &[&str] = &["failed to solve with frontend ", "rpc error: code = "];
 
 /// The exit code of a RUN step, where `error` tells of one: `executor failed running [/bin/sh -c x]: exit code: 3` until BuildKit 0.8,
@@ -168,7 +170,8 @@ pub fn engine_error(message: &str) -> Failure {
 
 fn step_failed(name: &str, error: &str, code: u32) -> Failure {
     let from_error = || {
-        let command = between(error, "executor failed running [", "]: exit code").or_else(|| between(error, "process \"", "\" did not complete"))?;
+        let command = between(error, "executor failed running [", "]: exit code")
+            .or_else(|| between(error, "process \"", "\" did not complete"))?;
         Some(format!("RUN {}", command.strip_prefix("/bin/sh -c ").unwrap_or(command)))
     };
     let named = Some(step_text(name).to_owned()).filter(|text| !text.is_empty());
@@ -283,7 +286,10 @@ fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
 
 /// `… status code 503`, `… status: 503 Service Unavailable`, `… unexpected status code [manifests 1]: 429 Too Many Requests`.
 fn http_status(text: &str) -> Option<u16> {
-    let (_, after) = text.split_once("status code").or_else(|| text.split_once("unexpected status")).or_else(|| text.split_once("http status"))?;
+    let (_, after) = text
+        .split_once("status code")
+        .or_else(|| text.split_once("unexpected status"))
+        .or_else(|| text.split_once("http status"))?;
     let numbers = after.split_whitespace().filter_map(|word| word.trim_matches([':', ',', '.']).parse().ok());
     numbers.into_iter().find(|number| (400..600).contains(number))
 }

@@ -59,7 +59,12 @@ fn a_dockerfile_that_cannot_be_read_says_where() {
             Code::DockerfileSyntax,
             "line 2: unknown instruction: RUM",
         ),
-        ("failed to solve: dockerfile parse error on line 7: unknown instruction: RUM", None, Code::DockerfileSyntax, "line 7: unknown"),
+        (
+            "failed to solve: dockerfile parse error on line 7: unknown instruction: RUM",
+            None,
+            Code::DockerfileSyntax,
+            "line 7: unknown",
+        ),
         (
             "failed to solve with frontend dockerfile.v0: failed to create LLB definition: the Dockerfile cannot be empty",
             None,
@@ -95,7 +100,10 @@ fn a_missing_file_is_named_by_old_and_new_engines() {
         ),
         (
             "lstat /var/lib/docker/overlay2/03d9/merged/nope: no such file or directory",
-            Some(("[stage-1 1/1] COPY --from=a /nope /", "lstat /var/lib/docker/overlay2/03d9/merged/nope: no such file or directory")),
+            Some((
+                "[stage-1 1/1] COPY --from=a /nope /",
+                "lstat /var/lib/docker/overlay2/03d9/merged/nope: no such file or directory",
+            )),
             Code::DockerfileCopyMissing,
             "COPY --from=a /nope / names \"nope\"",
         ),
@@ -210,6 +218,7 @@ fn foreign_text_is_one_line_and_not_too_long() {
     let failure = classify(&format!("failed to solve: \x1b[2Ja\nb{}", "x".repeat(5000)), None);
     assert!(failure.cause.len() < 500 && failure.cause.contains("a b"), "{failure}");
     let name = format!("[2/2] RUN {}", "é".repeat(5000));
-    let failure = classify("x", Some(&FailedStep { name, error: "process \"x\" did not complete successfully: exit code: 1".into() }));
+    let failure =
+        classify("x", Some(&FailedStep { name, error: "process \"x\" did not complete successfully: exit code: 1".into() }));
     assert!(failure.cause.ends_with("… ended with exit code 1."), "{failure}");
 }

@@ -17,7 +17,8 @@ fn patterns_are_read_as_raw_bytes_from_old_engines() {
 
 #[test]
 fn patterns_are_decoded_where_new_engines_say_that_they_encoded_them() {
-    let sent = metadata(&[("exclude-patterns", b"geheim-%C3%A4"), ("exclude-patterns", b"a%2Bb+c"), ("exclude-patterns-encoded", b"1")]);
+    let sent =
+        metadata(&[("exclude-patterns", b"geheim-%C3%A4"), ("exclude-patterns", b"a%2Bb+c"), ("exclude-patterns-encoded", b"1")]);
     assert_eq!(values(&sent, "exclude-patterns").expect("readable"), ["geheim-ä", "a+b c"]);
 }
 

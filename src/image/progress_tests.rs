@@ -40,7 +40,10 @@ fn texts(statuses: Vec<StatusResponse>) -> Vec<String> {
 #[test]
 fn a_step_is_told_from_its_start_through_its_output_to_its_end() {
     let run = "[2/2] RUN make";
-    let all = StatusResponse { logs: vec![log(run, 1, b"one\ntw"), log(run, 2, b"bad\n"), log(run, 1, b"o\n")], ..steps(vec![completed(run)]) };
+    let all = StatusResponse {
+        logs: vec![log(run, 1, b"one\ntw"), log(run, 2, b"bad\n"), log(run, 1, b"o\n")],
+        ..steps(vec![completed(run)])
+    };
     assert_eq!(
         told(vec![steps(vec![started(run)]), all]),
         [
@@ -111,7 +114,13 @@ fn a_long_transfer_tells_how_far_it_is_and_not_more_than_once_in_five_seconds() 
 #[test]
 fn the_layers_of_a_base_image_are_added_up() {
     let name = "[1/2] FROM x";
-    let layer = |id: &str| VertexStatus { vertex: name.into(), id: id.into(), current: 1_000_000, total: 4_000_000, ..Default::default() };
+    let layer = |id: &str| VertexStatus {
+        vertex: name.into(),
+        id: id.into(),
+        current: 1_000_000,
+        total: 4_000_000,
+        ..Default::default()
+    };
     let mut progress = Progress::new(Arc::new(Redactor::new(&[], &[], &[])));
     let (mut lines, start) = (Vec::new(), Instant::now());
     for second in [0, 6] {
@@ -133,7 +142,11 @@ fn a_clipped_output_is_a_warning_with_its_cure_told_once() {
 
 #[test]
 fn buildkits_warnings_are_warnings() {
-    let warning = VertexWarning { short: b"FromAsCasing: 'as' and 'FROM' differ".to_vec(), url: "https://docs".into(), ..Default::default() };
+    let warning = VertexWarning {
+        short: b"FromAsCasing: 'as' and 'FROM' differ".to_vec(),
+        url: "https://docs".into(),
+        ..Default::default()
+    };
     let status = StatusResponse { warnings: vec![warning], ..Default::default() };
     assert_eq!(told(vec![status]), [(LogType::Warning, "FromAsCasing: 'as' and 'FROM' differ (https://docs)".to_owned())]);
 }

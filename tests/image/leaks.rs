@@ -18,7 +18,7 @@ async fn a_round(host: &Host, round: usize) {
     let (image, _) = built(host, "svc-leak", context(&[("Dockerfile", fine.as_bytes()), ("a", b"a")])).await;
     host.stage.remove(&image).await;
 
-    let wrong = if round % 2 == 0 { "FROM busybox:base\nRUN false\n" } else { "FROM\n" };
+    let wrong = if round.is_multiple_of(2) { "FROM busybox:base\nRUN false\n" } else { "FROM\n" };
     failed(host, dockerfile(wrong)).await;
 
     let attempt = Attempt::new("svc-leak", &unique("dpl"));

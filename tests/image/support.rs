@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bollard::Docker;
-use slipway::config::{BuildConfig, BuildNetwork, PullCredentials};
+use slipway::config::{BuildConfig, BuildNetwork, GitConfig, PullCredentials};
 use slipway::context::{BuildContext, Content, ContextEntry};
 use slipway::image::{BuiltImage, DockerfileStage, connect_engine};
 use slipway::protocol::*;
 use slipway::secrets::{Redactor, SecretString};
-use slipway::source::{CommitInfo, SourceTree};
+use slipway::source::{CommitInfo, GitSourceStage, SourceTree};
 use slipway::stage::StageContext;
 use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
@@ -215,13 +215,50 @@ pub fn context(files: &[(&str, &[u8])]) -> BuildContext {
         secrets: Vec::new(),
         shared_key: unique("key"),
         mounts_secrets: false,
-        tree: Arc::new(tree()),
+        tree: tree(),
     }
 }
 
-/// A tree that no entry of these contexts reads from.
-fn tree() -> SourceTree {
-    SourceTree { commit: CommitInfo { sha: CommitSha::parse(COMMIT).unwrap(), time: 0, summary: String::new() } }
+/// A tree that no entry of these contexts reads from: an empty commit, opened once.
+fn tree() -> Arc<SourceTree> {
+    static TREE: OnceLock<Arc<SourceTree>> = OnceLock::new();
+    // A thread of its own: the tests call this from inside their runtimes.
+    TREE.get_or_init(|| std::thread::spawn(open_empty_commit).join().expect("an empty commit")).clone()
+}
+
+fn open_empty_commit() -> Arc<SourceTree> {
+    let home = tempfile::tempdir().expect("a folder");
+    let repository = home.path().join("repository");
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-C"];
+        let status = Command::new("git").args(identity).arg(&repository).args(arguments).status().expect("git");
+        assert!(status.success(), "git {arguments:?}");
+    };
+    std::fs::create_dir(&repository).expect("a folder");
+    git(&["init", "-q"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "empty"]);
+    let config = GitConfig {
+        allowed_hosts: Vec::new(),
+        github_url: "https://github.com".parse().expect("a URL"),
+        idle_timeout: Duration::from_secs(30),
+        min_rate: 0,
+        max_fetch_bytes: 1 << 20,
+        max_files: 10,
+        max_file_bytes: 1 << 20,
+        cache_max_bytes: 1 << 20,
+    };
+    let ctx = StageContext {
+        deployment: DeploymentId::parse("tree").expect("an id"),
+        service: ServiceId::parse("tree").expect("an id"),
+        attempt: 1,
+        cancel: CancellationToken::new(),
+        log: Arc::new(Log::default()),
+        redactor: Arc::new(Redactor::none()),
+        tasks: TaskTracker::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let stage = GitSourceStage::new(config, home.path().join("cache")).expect("the source stage");
+    Arc::new(runtime.block_on(stage.open_local(&repository, None, &ctx)).expect("the commit's tree"))
 }
 
 pub fn dockerfile(text: &str) -> BuildContext {

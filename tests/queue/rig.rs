@@ -1,4 +1,5 @@
 //! A Redis of the test's own, and workers on it.
+#![allow(dead_code)] // each file of tests takes what it needs
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
