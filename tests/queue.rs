@@ -1,6 +1,8 @@
 //! The queue protocol against a real Redis: each rule is a test, each test has a server of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "queue/proxy.rs"]
+mod proxy;
 #[path = "queue/rig.rs"]
 mod rig;
 
@@ -8,3 +10,7 @@ mod rig;
 mod claim;
 #[path = "queue/ending.rs"]
 mod ending;
+#[path = "queue/forgotten.rs"]
+mod forgotten;
+#[path = "queue/hosts.rs"]
+mod hosts;

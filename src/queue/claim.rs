@@ -175,18 +175,18 @@ impl Shared {
         let mut claiming = self.claiming.lock().await;
         claiming.pending = None;
         for claim in self.unknown_claims(true).await?.iter().filter(|c| c.deployment.is_some()) {
-            self.give_back(claim).await?;
+            self.ask_give_back(claim, "1").await?;
         }
         Ok(())
     }
 
     /// The elements of this worker's list that are not in its memory.
     async fn unknown_claims(&self, orderly: bool) -> Result<Vec<Claim>, QueueError> {
-        let mut claims = Vec::new();
-        let mut index = 0;
+        let (mut claims, mut index) = (Vec::new(), 0);
+        let live = self.live.all();
         loop {
             let keys = &self.keys;
-            let call = Call::of(&RESUME)
+            let mut call = Call::of(&RESUME)
                 .keys(&[&self.claimed, &self.lease, &keys.workers, &keys.jobs, &keys.crashes, &keys.service, &keys.tombs])
                 .arg(self.worker())
                 .arg(self.nonce())
@@ -194,31 +194,31 @@ impl Shared {
                 .number(self.max_job_bytes)
                 .number(HEAD_BYTES)
                 .arg(if orderly { "1" } else { "" });
+            for id in live.iter().filter_map(|a| a.claim.deployment.as_ref()) {
+                call = call.arg(id.as_str());
+            }
             match self.read(self.link.run(call).await?)? {
+                // What is over was removed: the next one has its index now.
+                Taken::Claim(claim) if self.is_over(&claim).await? => {}
                 Taken::Claim(claim) => {
-                    if claim.deployment.as_ref().is_some_and(|id| self.live.has(id)) {
-                        index += 1;
-                        continue;
-                    }
-                    if !self.is_over(&claim).await? {
-                        claims.push(*claim);
-                        index += 1;
-                    }
+                    claims.push(*claim);
+                    index += 1;
                 }
-                Taken::Nothing => break,
-                Taken::Again | Taken::NotOwner => {
-                    let cause = "the lease ran out before the own claims were read".to_owned();
+                Taken::Again => index += 1,
+                Taken::Nothing => return Ok(claims),
+                Taken::NotOwner => {
+                    let cause = "The lease ran out before the own claims were read.".to_owned();
                     return Err(QueueError::IdentityTaken { worker: self.worker().to_owned(), cause });
                 }
             }
         }
-        Ok(claims)
     }
 
     /// A finished job that an older snapshot of Redis brought back is removed without a word to the dashboard.
     async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
-        let run_id = self.seen_epoch().and_then(|e| e.run_id);
-        if !self.memory.knows(claim, run_id.as_deref()) {
+        // Not what the keeper has seen last: this claim may be the first word of a Redis that was started again.
+        let (server, _) = self.link.session().await?;
+        if !self.memory.knows(claim, server.run_id.as_deref()) {
             return Ok(false);
         }
         let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
@@ -226,7 +226,7 @@ impl Shared {
             deployment_id = id,
             "The end of this job was delivered before; Redis has it again from an older snapshot. It is removed."
         );
-        self.finish(claim, "").await?;
+        self.ask_finish(claim, "", "1").await?;
         Ok(true)
     }
 
@@ -235,6 +235,7 @@ impl Shared {
             "claim" => {}
             "none" => return Ok(Taken::Nothing),
             "fenced" => return Ok(Taken::NotOwner),
+            "known" => return Ok(Taken::Again),
             "parked" => {
                 let (id, worker, again) = (answer.text(1), answer.text(2), answer.text(3) == "1");
                 info!(deployment_id = id, worker, "{}", parked(again));

@@ -24,7 +24,7 @@ impl Shared {
         let Some(id) = &claim.deployment else { return Ok(Fenced::Stored) };
         let (cancelled, superseded) = voids();
         let (json, retry) = (encode(outcome), matches!(outcome, Outcome::Failed { failure } if failure.is_retryable()));
-        let mut suspect = String::new();
+        let (mut suspect, mut looked) = (String::new(), false);
         loop {
             let lease = if suspect.is_empty() { self.lease.clone() } else { self.keys.lease(&suspect) };
             let call = Call::of(&OUTCOME)
@@ -41,6 +41,10 @@ impl Shared {
                 .arg(&cancelled)
                 .arg(&superseded);
             let answer = self.link.run(call).await?;
+            if is_gone(&answer) && !std::mem::replace(&mut looked, true) {
+                self.recognised().await?;
+                continue;
+            }
             if answer.text(0) != "wait" {
                 return self.fenced(claim, &answer, Some(outcome));
             }
@@ -55,7 +59,11 @@ impl Shared {
 
     pub(super) async fn may_post(&self, claim: &Claim) -> Result<Fenced, QueueError> {
         let Some(id) = &claim.deployment else { return Ok(Fenced::Stored) };
-        let answer = self.ask_may_post(claim, id).await?;
+        let mut answer = self.ask_may_post(claim, id).await?;
+        if is_gone(&answer) {
+            self.recognised().await?;
+            answer = self.ask_may_post(claim, id).await?;
+        }
         if answer.text(0) != "nothing" {
             return self.fenced(claim, &answer, None);
         }
@@ -92,7 +100,8 @@ impl Shared {
             "stored" => Fenced::Stored,
             "cancelled" => Fenced::Cancelled,
             "superseded" => DeploymentId::parse(answer.text(1)).map_or(Fenced::Cancelled, |by| Fenced::Superseded { by }),
-            "lost" => Fenced::Lost,
+            // The same epoch and no record: it was taken over and ended.
+            "lost" | "missing" => Fenced::Lost,
             "contradicts" => {
                 let cause = format!("the end {} of this attempt may have been seen already, so it stands", answer.text(1));
                 return Err(self.link.dial.said(&cause));
@@ -120,25 +129,11 @@ impl Shared {
 
     /// `note`: for the dead letter list, or "" for a job that ended.
     pub(super) async fn finish(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
-        let keys = &self.keys;
-        let call = self
-            .of_claim(
-                Call::of(&FINISH).keys(&[
-                    &self.claimed,
-                    &keys.jobs,
-                    &keys.queue,
-                    &keys.crashes,
-                    &keys.service,
-                    &keys.ended,
-                    &keys.dead,
-                ]),
-                claim,
-            )
-            .arg(note)
-            .number(DEAD_LETTERS)
-            .number(millis(ENDED_STAY))
-            .number(ENDED_MOST);
-        let answer = self.link.run(call).await?;
+        let mut answer = self.ask_finish(claim, note, "").await?;
+        if is_gone(&answer) {
+            self.recognised().await?;
+            answer = self.ask_finish(claim, note, "1").await?;
+        }
         self.live.end(claim);
         if note.is_empty() && answer.text(0) != "lost" {
             let run_id = self.seen_epoch().and_then(|e| e.run_id);
@@ -157,11 +152,37 @@ impl Shared {
         Ok(())
     }
 
+    pub(super) async fn ask_finish(&self, claim: &Claim, note: &str, without_record: &str) -> Result<Answer, QueueError> {
+        let keys = &self.keys;
+        let names = [&self.claimed, &keys.jobs, &keys.queue, &keys.crashes, &keys.service, &keys.ended, &keys.dead];
+        let call = self
+            .of_claim(Call::of(&FINISH).keys(&names.map(String::as_str)), claim)
+            .arg(note)
+            .number(DEAD_LETTERS)
+            .number(millis(ENDED_STAY))
+            .number(ENDED_MOST)
+            .arg(without_record);
+        self.link.run(call).await
+    }
+
     pub(super) async fn give_back(&self, claim: &Claim) -> Result<bool, QueueError> {
-        let call = self.of_claim(Call::of(&GIVE_BACK).keys(&[&self.keys.queue, &self.claimed, &self.keys.jobs]), claim);
-        let moved = self.link.run(call).await?.number(0) == Some(1);
+        let mut answer = self.ask_give_back(claim, "").await?;
+        if answer.text(0) == "missing" {
+            self.recognised().await?;
+            answer = self.ask_give_back(claim, "1").await?;
+        }
         self.live.end(claim);
-        Ok(moved)
+        Ok(answer.number(0) == Some(1))
+    }
+
+    pub(super) async fn ask_give_back(&self, claim: &Claim, without_record: &str) -> Result<Answer, QueueError> {
+        let call = Call::of(&GIVE_BACK).keys(&[&self.keys.queue, &self.claimed, &self.keys.jobs]);
+        self.link.run(self.of_claim(call, claim).arg(without_record)).await
+    }
+
+    /// Before anything is called lost: is this the Redis that the records were seen in? If not they are written again.
+    async fn recognised(&self) -> Result<(), QueueError> {
+        self.renew().await.map(drop)
     }
 
     fn of_claim<'a>(&'a self, call: Call<'a>, claim: &'a Claim) -> Call<'a> {
@@ -172,6 +193,11 @@ impl Shared {
             .arg(&claim.payload)
             .number(claim.size())
     }
+}
+
+/// Not ours, or nobody's: perhaps only because Redis has forgotten.
+fn is_gone(answer: &Answer) -> bool {
+    matches!(answer.text(0), "lost" | "missing")
 }
 
 pub(super) fn cancelled_failure() -> Failure {

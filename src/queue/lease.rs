@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// `false`: another process holds it.
-    async fn renew(&self) -> Result<bool, QueueError> {
+    pub(super) async fn renew(&self) -> Result<bool, QueueError> {
         let asked = boot_time();
         let about = self.about(false);
         let new_epoch = format!("{}{}", self.nonce(), millis(boot_time()));

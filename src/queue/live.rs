@@ -59,9 +59,6 @@ impl Live {
         let id = claim.deployment.as_ref()?;
         self.map().get(id).filter(|a| is_same(a, claim)).cloned()
     }
-    pub(super) fn has(&self, id: &DeploymentId) -> bool {
-        self.map().contains_key(id)
-    }
     pub(super) fn update(&self, claim: &Claim, change: impl FnOnce(&mut Attempt)) {
         let Some(id) = &claim.deployment else { return };
         if let Some(attempt) = self.map().get_mut(id).filter(|a| is_same(a, claim)) {

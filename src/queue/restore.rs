@@ -37,6 +37,7 @@ impl Shared {
     }
     /// Called with each proof of the lease at `at`: where Redis is not the one of before, everything is written again first.
     pub(super) async fn recognise(&self, now: Epoch, at: Duration) -> Result<(), QueueError> {
+        let _one = self.recognising.lock().await;
         let (before, last) = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             (seen.epoch.clone(), seen.at)
@@ -61,7 +62,7 @@ impl Shared {
             );
         }
         for Attempt { claim, outcome, .. } in &attempts {
-            let Some(id) = &claim.deployment else { continue };
+            let Some(id) = claim.deployment.as_ref().filter(|_| self.live.get(claim).is_some()) else { continue };
             if self.restore(id, claim, outcome.as_ref()).await? == "restored" {
                 warn!(deployment_id = %id, attempt = claim.attempt, "Redis had forgotten this attempt; its record is written again.");
             }
@@ -74,7 +75,7 @@ impl Shared {
         let retry = matches!(outcome, Some(Outcome::Failed { failure }) if failure.is_retryable());
         let keys = &self.keys;
         let call = Call::of(&RESTORE)
-            .keys(&[&self.claimed, &self.lease, &keys.jobs, &keys.service, &keys.tombs])
+            .keys(&[&self.claimed, &self.lease, &keys.jobs, &keys.service, &keys.tombs, &keys.queue, &keys.incoming])
             .arg(self.worker())
             .arg(self.nonce())
             .arg(id.as_str())

@@ -28,6 +28,11 @@ impl Script {
         let text = format!("{}{body}", include_str!("scripts/record.lua"));
         Self { roomy: Body::new(format!("#!lua flags=allow-oom\n{text}")), plain: Body::new(text) }
     }
+    /// One that brings more into a Redis that is full, rather than work it off: it is refused then.
+    fn filling(body: &str) -> Self {
+        let text = format!("{}{body}", include_str!("scripts/record.lua"));
+        Self { roomy: Body::new(format!("#!lua\n{text}")), plain: Body::new(text) }
+    }
 }
 
 macro_rules! scripts {
@@ -48,7 +53,6 @@ scripts! {
     LEASE_RENEW = "lease_renew";
     LEASE_RELEASE = "lease_release";
     RESUME = "resume";
-    ENQUEUE = "enqueue";
     PEEK = "peek";
     SUPERSEDE = "supersede";
     REAP = "reap";
@@ -57,6 +61,9 @@ scripts! {
     STANDING = "standing";
     PROBE = "probe";
 }
+
+pub(super) static ENQUEUE: std::sync::LazyLock<Script> =
+    std::sync::LazyLock::new(|| Script::filling(include_str!("scripts/enqueue.lua")));
 
 /// A call of a script: its keys and arguments.
 pub(super) struct Call<'a> {

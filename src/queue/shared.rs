@@ -44,6 +44,8 @@ pub(super) struct Shared {
     /// The process before this one ended in good order: what it left behind counts as no crash.
     pub(super) left_in_order: bool,
     pub(super) seen: std::sync::Mutex<Seen>,
+    /// One at a time compares Redis with the one that was seen.
+    pub(super) recognising: Mutex<()>,
     pub(super) memory: Memory,
 }
 
@@ -80,6 +82,7 @@ impl Shared {
             lease_doubted: Notify::new(),
             left_in_order: false,
             seen: std::sync::Mutex::default(),
+            recognising: Mutex::default(),
             memory,
         })
     }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::proxy::Proxy;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult};
 use slipway::config::QueueConfig;
@@ -101,10 +102,25 @@ impl Redis {
         self.worker_in(tempfile::tempdir().unwrap()).await
     }
     pub async fn worker_in(&self, dir: TempDir) -> Worker {
+        Worker::start(&self.config(), dir, Duration::from_secs(60)).await
+    }
+    /// A worker behind a link that can be cut.
+    pub async fn worker_behind(&self, proxy: &Proxy) -> Worker {
+        let config = QueueConfig { port: proxy.port, ..self.config() };
+        Worker::start(&config, tempfile::tempdir().unwrap(), Duration::from_secs(60)).await
+    }
+    /// What a worker that was killed looks like half a minute later.
+    pub async fn end_lease(&self, lease: &str) {
+        let _: i64 = self.cmd(&["DEL", lease]).await;
+    }
+}
+
+impl Worker {
+    pub async fn start(config: &QueueConfig, dir: TempDir, post_timeout: Duration) -> Worker {
         let (identity, lock) = WorkerIdentity::open(dir.path()).unwrap();
         drop(lock);
         let id = identity.id.clone();
-        let queue = Queue::connect(&self.config(), identity).await.unwrap();
+        let queue = Queue::connect_with(config, identity, post_timeout).await.unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (gate, notices) = queue.run(&tasks, stop.clone());
         Worker { queue, id, gate, notices, tasks, stop, dir }

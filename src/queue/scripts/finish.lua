@@ -2,7 +2,8 @@
 -- KEYS  1 claimed:<worker>  2 jobs  3 queue  4 crashes  5 service  6 ended  7 dead
 -- ARGV  1 id or ''  2 worker  3 attempt  4 seq  5 payload or its beginning  6 its length  7 note or ''  8 length of the dead letter list
 --       9 ms that an ended record stays  10 how many ended records stay
--- Returns  done | again: it was done before | lost | parked_runs: a second push of the id goes to the head of the queue
+--       11 '1': the job is to be removed also without a record
+-- Returns  done | again: it was done before | lost | missing: there is no record | parked_runs: a second push of the id goes to the head of the queue
 --          | parked_dropped
 -- Idempotent by the record; without an id by the element itself (equal elements are interchangeable).
 local claimed, jobs, queue, crashes, service_key, ended, dead = unpack(KEYS)
@@ -31,6 +32,13 @@ if id == '' then
 end
 
 local rec = read_record(jobs, id)
+if not rec then
+  if ARGV[11] ~= '1' then return {'missing'} end
+  remove_claim(claimed, payload, size)
+  forget_crashes()
+  bury()
+  return {'done'}
+end
 if not is_ours(rec, worker, attempt, seq) then
   if rec and rec.ended_at and rec.worker == worker and rec.attempt == tonumber(attempt) and rec.seq == seq then return {'again'} end
   return {'lost'}

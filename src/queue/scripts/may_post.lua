@@ -2,11 +2,12 @@
 -- KEYS  1 jobs
 -- ARGV  1 id  2 worker  3 attempt  4 seq  5 CANCELLED for a cancel  6 CANCELLED for a newer job (@@: its id)
 --       7 '1': the caller knows that its end is CANCELLED
--- Returns  stored | cancelled | superseded, newer id | lost | nothing: no outcome is stored
+-- Returns  stored | cancelled | superseded, newer id | lost | missing: there is no record | nothing: no outcome is stored
 -- Idempotent: notes once that the end may from now on have been seen.
 local jobs = KEYS[1]
 local id = ARGV[1]
 local rec = read_record(jobs, id)
+if not rec then return {'missing'} end
 if not is_ours(rec, ARGV[2], ARGV[3], ARGV[4]) then return {'lost'} end
 local why = voided(rec)
 if why then

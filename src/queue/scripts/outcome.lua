@@ -3,7 +3,7 @@
 -- ARGV  1 id  2 worker  3 attempt  4 seq  5 outcome  6 its status  7 '1' for an infrastructure failure
 --       8 the HTTP time-out in ms  9 worker that is believed to hold up this outcome, or ''
 --       10 CANCELLED for a cancel  11 CANCELLED for a newer job (@@: its id)
--- Returns  stored | cancelled | superseded, newer id | lost | contradicts, the status stored | wait, older id, its worker
+-- Returns  stored | cancelled | superseded, newer id | lost | missing: there is no record | contradicts, the status stored | wait, older id, its worker
 -- Idempotent. BUILDED of a newer job waits until every older attempt of the service is closed, or its lease is gone plus one
 -- HTTP time-out: a BUILDED of the older one may still be on the way to the dashboard.
 local jobs, lease = KEYS[1], KEYS[2]
@@ -11,6 +11,7 @@ local id, worker, attempt, seq, outcome, status = ARGV[1], ARGV[2], ARGV[3], ARG
 local retry, http, suspect = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
 
 local rec = read_record(jobs, id)
+if not rec then return {'missing'} end
 if not is_ours(rec, worker, attempt, seq) then return {'lost'} end
 
 local why = voided(rec)

@@ -1,12 +1,14 @@
 -- Writes an attempt again that Redis has forgotten (it came back empty, or from an older snapshot).
--- KEYS  1 claimed:<worker>  2 lease:<worker>  3 jobs  4 service  5 tombs
+-- KEYS  1 claimed:<worker>  2 lease:<worker>  3 jobs  4 service  5 tombs  6 queue  7 incoming
 -- ARGV  1 worker  2 nonce  3 id  4 attempt  5 seq  6 service or ''  7 payload or ''  8 outcome or ''  9 its status  10 '1': retry
 -- Returns  fenced | kept: its record is there | lost: somebody else's by now, or over | restored
 -- Idempotent.
-local claimed, lease, jobs, service_key, tombs = unpack(KEYS)
+local claimed, lease, jobs, service_key, tombs, queue, incoming = unpack(KEYS)
 local worker, nonce, id, attempt, seq = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('GET', lease) ~= nonce then return {'fenced'} end
 redis.call('LLEN', claimed)
+redis.call('LLEN', queue)
+redis.call('LLEN', incoming)
 local tomb = redis.call('ZSCORE', tombs, id)
 local newest = redis.call('HGET', service_key, ARGV[6])
 local rec = read_record(jobs, id)
@@ -34,5 +36,9 @@ if ARGV[6] ~= '' then
   end
 end
 write_record(jobs, id, rec)
-if ARGV[7] ~= '' then redis.call('RPUSH', claimed, ARGV[7]) end
+if ARGV[7] ~= '' then
+  -- the snapshot may be of a moment before it was taken: then it lies in the queue again, near the head
+  if redis.call('LREM', incoming, 1, ARGV[7]) == 0 then redis.call('LREM', queue, 1, ARGV[7]) end
+  redis.call('RPUSH', claimed, ARGV[7])
+end
 return {'restored'}
