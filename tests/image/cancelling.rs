@@ -75,8 +75,7 @@ async fn while_the_image_is_written_it_is_removed_again() {
     let _together = together().await;
     let host = Host::new().await;
     let text = format!("FROM busybox:base\nRUN : {}; dd if=/dev/urandom of=/large bs=1M count=200\n", unique("export"));
-    let (failure, took) =
-        cancelled_after(&host, dockerfile(&text), async |log| log.wait_for("exporting to image").await).await;
+    let (failure, took) = cancelled_after(&host, dockerfile(&text), async |log| log.wait_for("exporting to image").await).await;
     assert_eq!(failure.code, Code::BuildCancelled);
     assert!(took < Duration::from_secs(30), "{took:?}");
 }

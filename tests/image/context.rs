@@ -25,9 +25,7 @@ async fn a_second_build_is_sent_the_changed_file_and_nothing_else() {
     let _together = together().await;
     let host = Host::new().await;
     let large = vec![b'x'; 300_000];
-    let files = || {
-        context(&[("Dockerfile", b"FROM scratch\nCOPY . /\n"), ("a/large", &large), ("a/small", b"one"), ("z", b"z")])
-    };
+    let files = || context(&[("Dockerfile", b"FROM scratch\nCOPY . /\n"), ("a/large", &large), ("a/small", b"one"), ("z", b"z")]);
     let mut key = files();
     key.shared_key = unique("incremental");
     let shared_key = key.shared_key.clone();

@@ -25,7 +25,10 @@ async fn a_command_that_does_not_exist_says_so() {
     let _together = together().await;
     let (code, text) = failure_of("FROM busybox:base\nRUN no-such-program --now\n").await;
     assert_eq!(code, Code::DockerfileStepFailed, "{text}");
-    assert!(text.starts_with("RUN no-such-program --now ended with exit code 127.") && text.contains("not found in the image"), "{text}");
+    assert!(
+        text.starts_with("RUN no-such-program --now ended with exit code 127.") && text.contains("not found in the image"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -34,7 +37,15 @@ async fn a_dockerfile_that_cannot_be_read_names_the_line() {
     let (code, text) = failure_of("FROM busybox:base\nRUM echo\n").await;
     assert_eq!(code, Code::DockerfileSyntax, "{text}");
     assert!(text.contains("line 2") && text.contains("RUM"), "{text}");
-    for wrong in ["", "# nothing\n", "RUN x\n", "FROM busybox:base\nCOPY a\n", "FROM\n", "FROM busybox:base AS a\nCOPY --nope=1 a b\n", "FROM UPPER:Case\n"] {
+    for wrong in [
+        "",
+        "# nothing\n",
+        "RUN x\n",
+        "FROM busybox:base\nCOPY a\n",
+        "FROM\n",
+        "FROM busybox:base AS a\nCOPY --nope=1 a b\n",
+        "FROM UPPER:Case\n",
+    ] {
         let (code, text) = failure_of(wrong).await;
         assert_eq!(code, Code::DockerfileSyntax, "{wrong:?}: {text}");
     }

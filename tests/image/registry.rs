@@ -94,7 +94,8 @@ impl StallingRegistry {
     async fn start(answers: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let host = listener.local_addr().expect("an address").to_string();
-        let (stalled, left) = (std::sync::Arc::new(tokio::sync::Semaphore::new(0)), std::sync::Arc::new(tokio::sync::Semaphore::new(0)));
+        let (stalled, left) =
+            (std::sync::Arc::new(tokio::sync::Semaphore::new(0)), std::sync::Arc::new(tokio::sync::Semaphore::new(0)));
         let (tell_stalled, tell_left) = (stalled.clone(), left.clone());
         #[allow(clippy::disallowed_methods)]
         let task = tokio::spawn(async move {
@@ -112,7 +113,11 @@ impl StallingRegistry {
     }
     /// Waits until the Engine has closed the connection that it waited on.
     pub async fn is_left(&self) {
-        tokio::time::timeout(Duration::from_secs(5), self.left.acquire()).await.expect("the Engine lets go").expect("open").forget();
+        tokio::time::timeout(Duration::from_secs(5), self.left.acquire())
+            .await
+            .expect("the Engine lets go")
+            .expect("open")
+            .forget();
     }
 }
 
@@ -129,8 +134,9 @@ async fn serve(
     left: std::sync::Arc<tokio::sync::Semaphore>,
 ) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let config = r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["LAYER"]},"history":[{}]}"#
-        .replace("LAYER", LAYER);
+    let config =
+        r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["LAYER"]},"history":[{}]}"#
+            .replace("LAYER", LAYER);
     let config_digest = format!("sha256:{}", sha256(config.as_bytes()));
     let manifest = format!(
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{{"mediaType":"application/vnd.docker.container.image.v1+json","size":{},"digest":"{config_digest}"}},"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":100000000,"digest":"{LAYER}"}}]}}"#,

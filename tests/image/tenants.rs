@@ -35,7 +35,8 @@ async fn two_services_that_build_one_dockerfile_at_the_same_time_share_neither_s
         "FROM busybox:base\nRUN --mount=type=secret,id=TOKEN : {}; sleep 1; cat /run/secrets/TOKEN; cp /run/secrets/TOKEN /token\n",
         unique("same")
     );
-    let build = |service: &'static str, value: &'static str| built(&host, service, with_secrets(dockerfile(&text), &[("TOKEN", value)]));
+    let build =
+        |service: &'static str, value: &'static str| built(&host, service, with_secrets(dockerfile(&text), &[("TOKEN", value)]));
     let ((a, log_a), (b, log_b)) = tokio::join!(build("svc-c", "of-service-c"), build("svc-d", "of-service-d"));
     assert_eq!((run_in(&a, "cat /token").as_str(), run_in(&b, "cat /token").as_str()), ("of-service-c", "of-service-d"));
     assert!(log_a.text().contains("of-service-c") && !log_a.text().contains("of-service-d"), "{}", log_a.text());
@@ -50,7 +51,9 @@ async fn a_cache_mount_is_the_services_own_and_survives_a_changed_secret() {
     let _together = together().await;
     let host = Host::new().await;
     let id = unique("cache");
-    let text = |n: u32| format!("FROM busybox:base\nRUN --mount=type=cache,id={id},target=/c : {n}; ls /c > /seen; echo x > /c/mark-{n}\n");
+    let text = |n: u32| {
+        format!("FROM busybox:base\nRUN --mount=type=cache,id={id},target=/c : {n}; ls /c > /seen; echo x > /c/mark-{n}\n")
+    };
     let (first, _) = built(&host, "svc-e", with_secrets(dockerfile(&text(1)), &[("K", "one")])).await;
     let (other, _) = built(&host, "svc-f", with_secrets(dockerfile(&text(2)), &[("K", "one")])).await;
     let (again, _) = built(&host, "svc-e", with_secrets(dockerfile(&text(3)), &[("K", "two")])).await;
