@@ -41,7 +41,7 @@ async fn the_reported_reference_is_immutable_and_latest_points_to_the_same_image
 async fn every_line_of_a_chatty_build_arrives_once_in_order_and_in_few_posts() {
     const LINES: usize = 20_000;
     let mut rig = Rig::start().await;
-    let repository = Repository::public(&[("Dockerfile", &format!("FROM busybox:base\nRUN seq -f 'line %.0f' 1 {LINES}\n"))]);
+    let repository = Repository::public(&[("Dockerfile", &format!("FROM busybox:base\nRUN seq 1 {LINES} | sed 's/^/line /'\n"))]);
     let job = Job::of(&repository);
     rig.push(&job).await;
     rig.built(&job).await;

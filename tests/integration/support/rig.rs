@@ -73,7 +73,7 @@ impl Rig {
         let mut worker = self.worker.take().expect("the worker runs");
         worker.terminate();
         let status = worker.ended(within).await;
-        assert_eq!(status.code(), Some(0), "the worker stops cleanly. Its log:\n{}", self.host.log());
+        assert_eq!(status.code(), Some(0), "the worker stops cleanly: {status}");
     }
 
     /// SIGTERM, and waits for its end, however it says that.
@@ -160,15 +160,7 @@ impl Rig {
 
     async fn ended_as(&self, wanted: &str, job: &Job) -> End {
         let end = self.end(job).await;
-        assert_eq!(
-            end.status,
-            wanted,
-            "the end of {}: {}\nits log:\n{}\nthe worker's log:\n{}",
-            job.id,
-            end.error,
-            self.dashboard.log(&job.id),
-            self.host.log()
-        );
+        assert_eq!(end.status, wanted, "the end of {}: {}\nits log:\n{}", job.id, end.error, self.dashboard.log(&job.id));
         end
     }
 

@@ -146,6 +146,15 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    /// What the worker said is the first thing to know about a test that failed.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the worker's log on host {}:\n{}", self.mark, self.log());
+        }
+    }
+}
+
 /// A running worker. Killed when dropped.
 pub struct Worker {
     child: Child,
