@@ -69,7 +69,8 @@ impl Shared {
         }
         // Redis lost what was stored (it came back from an older snapshot): this process knows it still.
         let Some(outcome) = self.live.get(claim).and_then(|a| a.outcome) else {
-            return Err(self.link.dial.said("no outcome is stored for this attempt: store it before posting it"));
+            // Nothing has ended yet: a status on the way (BUILDING) may be told, the attempt is ours and not cancelled.
+            return Ok(Fenced::Stored);
         };
         match self.store_outcome(claim, &outcome).await? {
             Fenced::Stored => {

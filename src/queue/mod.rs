@@ -208,8 +208,8 @@ impl Queue {
             Mode::Plain(plain) => Ok(plain.store_outcome(claim, outcome)),
         }
     }
-    /// Asked before each post of an end: Redis answers, the attempt is still ours, no cancel came. From here on the end counts as
-    /// seen by the dashboard.
+    /// Asked before each post of a status: Redis answers, the attempt is still ours, no cancel came. From here on an end that is stored
+    /// counts as seen by the dashboard.
     ///
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses: then nothing may be posted.

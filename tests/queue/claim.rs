@@ -168,7 +168,7 @@ async fn a_newer_job_that_was_cancelled_supersedes_nothing() {
     assert_eq!((name(&old), &old.fate), ("old", &ClaimFate::Build));
     let new = worker.claim().await;
     assert_eq!((name(&new), &new.fate), ("new", &ClaimFate::Cancelled));
-    assert!(worker.queue.may_post(&old).await.unwrap_err().to_string().contains("no outcome"));
+    assert_eq!(worker.queue.may_post(&old).await.unwrap(), slipway::queue::Fenced::Stored, "a status on the way may be told");
     assert_eq!(worker.queue.store_outcome(&old, &builded()).await.unwrap(), slipway::queue::Fenced::Stored);
 }
 
