@@ -205,7 +205,7 @@ mod tests {
             let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
             for line in lines(&chunks) {
                 prop_assert!(line.len() <= 3 * MAX_LINE);
-                prop_assert!(!line.chars().any(|c| c.is_control() && c != '\t' && c != '\u{1b}'));
+                prop_assert!(!line.chars().any(|c| c.is_control() && c != '\t' && c != '\x1b'));
             }
         }
     }

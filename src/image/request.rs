@@ -15,16 +15,6 @@ use crate::config::{BuildConfig, BuildNetwork};
 use crate::protocol::{DeploymentId, Job};
 use crate::source::CommitInfo;
 
-/// Our own labels: no two builds share an image id because of them, and what a crash leaves behind is found by them.
-pub fn own_labels(job: &Job, attempt: u32, worker: &str) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
-        (labels::SERVICE, job.service.to_string()),
-        (labels::DEPLOYMENT, job.deployment.to_string()),
-        (labels::ATTEMPT, attempt.to_string()),
-        (labels::WORKER, worker.to_owned()),
-    ])
-}
-
 /// The OCI annotations that say where an image is from. The job's URL holds no credentials (its type says so).
 pub fn source_labels(job: &Job, commit: &CommitInfo) -> BTreeMap<&'static str, String> {
     let mut labels = BTreeMap::from([
