@@ -14,7 +14,7 @@ demo: setup ## three jobs from push to image, live, on parts of its own
 
 test: setup ## all tests, on real parts of their own
 	@cargo test --locked --no-run
-	@scripts/parts run -- cargo test --locked --lib --bins --test source --test registry
+	@scripts/parts run -- cargo test --locked
 
 bench: setup ## figures, side by side with the shell's way
 	@cargo bench --locked --no-run

@@ -14,3 +14,5 @@ mod ending;
 mod forgotten;
 #[path = "queue/hosts.rs"]
 mod hosts;
+#[path = "queue/trouble.rs"]
+mod trouble;

@@ -49,16 +49,13 @@ pub(super) fn run(args: Args, config_file: Option<PathBuf>) -> Exit {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    let (worker, git, build, registry) = match settings.single_build(args.push) {
-        Ok(parts) => parts,
+    let config = match settings.single_build(args.push) {
+        Ok(config) => config,
         Err(errors) => return start::fail(Exit::Config, errors),
     };
     let request = args.ids().and_then(|(deployment, service)| {
         Ok(SingleBuild {
-            worker,
-            git,
-            build,
-            registry,
+            config,
             deployment,
             service,
             from: from(&args.from, &args.login)?,

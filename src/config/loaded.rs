@@ -10,8 +10,8 @@ use super::layers::Layers;
 use super::reader::Reader;
 use super::surroundings::Surroundings;
 use super::{
-    BuildConfig, Config, ConfigErrors, DashboardAddress, DashboardConfig, GitConfig, LoggingConfig, QueueConfig, RegistryConfig,
-    WorkerConfig,
+    BuildConfig, BuildpacksConfig, Config, ConfigErrors, DashboardAddress, DashboardConfig, GitConfig, LoggingConfig,
+    QueueConfig, RegistryConfig, WorkerConfig,
 };
 
 /// All layers, read once, not understood yet.
@@ -41,6 +41,17 @@ pub struct Entry {
     pub origin: String,
 }
 
+/// What `slipway build` needs of the configuration.
+#[derive(Debug, Clone)]
+pub struct SingleBuildConfig {
+    pub worker: WorkerConfig,
+    pub git: GitConfig,
+    pub build: BuildConfig,
+    pub buildpacks: BuildpacksConfig,
+    /// `Some`: push there.
+    pub registry: Option<RegistryConfig>,
+}
+
 impl Settings {
     /// Does the reading; what is wrong is told by whoever asks for a part.
     pub fn read(from: &Surroundings) -> Self {
@@ -54,6 +65,7 @@ impl Settings {
             let dashboard = DashboardConfig::read(r);
             let git = GitConfig::read(r);
             let build = BuildConfig::read(r);
+            let buildpacks = BuildpacksConfig::read(r);
             let registry = RegistryConfig::read(r);
             let logging = LoggingConfig::read(r);
             Some(Config {
@@ -62,6 +74,7 @@ impl Settings {
                 dashboard: dashboard?,
                 git: git?,
                 build: build?,
+                buildpacks: buildpacks?,
                 registry: registry?,
                 logging: logging?,
             })
@@ -79,16 +92,14 @@ impl Settings {
         self.part(DashboardAddress::read)
     }
     /// What a single build needs. No Redis, no dashboard; a registry only where it is asked for.
-    pub fn single_build(
-        &self,
-        push: bool,
-    ) -> Result<(WorkerConfig, GitConfig, BuildConfig, Option<RegistryConfig>), ConfigErrors> {
+    pub fn single_build(&self, push: bool) -> Result<SingleBuildConfig, ConfigErrors> {
         self.part(|r| {
             let worker = WorkerConfig::read(r);
             let git = GitConfig::read(r);
             let build = BuildConfig::read(r);
+            let buildpacks = BuildpacksConfig::read(r);
             let registry = if push { RegistryConfig::read(r).map(Some) } else { Some(None) };
-            Some((worker?, git?, build?, registry?))
+            Some(SingleBuildConfig { worker: worker?, git: git?, build: build?, buildpacks: buildpacks?, registry: registry? })
         })
     }
 

@@ -2,6 +2,7 @@
 //! The only reader of the environment. One file per concern; `layers` finds values, `reader` understands them.
 
 mod build;
+mod buildpacks;
 mod dashboard;
 mod dotenv;
 mod errors;
@@ -20,13 +21,14 @@ mod units;
 mod worker;
 
 pub use build::{BuildConfig, BuildNetwork, PullCredentials};
+pub use buildpacks::{Builder, BuildpacksConfig, BuildpacksNetwork, with_tag};
 pub use dashboard::{DashboardAddress, DashboardConfig};
 pub use dotenv::DotEnv;
 pub use errors::{ConfigError, ConfigErrors};
 pub use git::GitConfig;
 pub use keys::{KEYS, Key};
 pub use layers::DEFAULT_TOML;
-pub use loaded::{Entry, Loaded, Settings};
+pub use loaded::{Entry, Loaded, Settings, SingleBuildConfig};
 pub use logging::{LogFormat, LoggingConfig};
 pub use queue::QueueConfig;
 pub use registry::{AwsKeys, EcrConfig, GenericRegistryConfig, RegistryConfig};
@@ -41,6 +43,7 @@ pub struct Config {
     pub dashboard: DashboardConfig,
     pub git: GitConfig,
     pub build: BuildConfig,
+    pub buildpacks: BuildpacksConfig,
     pub registry: RegistryConfig,
     pub logging: LoggingConfig,
 }

@@ -282,6 +282,6 @@ fn commands_that_need_a_part_do_not_ask_for_the_rest() {
     let settings = Settings::read(&place.surroundings);
     assert_eq!(settings.queue().unwrap().host, "redis.internal");
     assert!(settings.dashboard_address().unwrap().key.is_none());
-    assert!(settings.single_build(false).unwrap().3.is_none());
+    assert!(settings.single_build(false).unwrap().registry.is_none());
     assert!(settings.single_build(true).is_err());
 }

@@ -10,8 +10,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::build_cache::BuildCache;
+use super::buildpacks_cache::BuildpacksCache;
 use super::live::Live;
 use super::{disk, sweep};
+use crate::config::Config;
+use crate::image::BuildpacksStage;
 use crate::source::GitSourceStage;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
@@ -24,6 +27,7 @@ pub struct Housekeeper {
     worker_id: String,
     min_free_disk: u64,
     build_cache: BuildCache,
+    buildpacks_cache: BuildpacksCache,
     /// The attempts that may own something on this host.
     pub live: Live,
     built: Notify,
@@ -32,9 +36,10 @@ pub struct Housekeeper {
 }
 
 impl Housekeeper {
-    pub fn new(engine: Docker, work_dir: PathBuf, worker_id: String, min_free_disk: u64, build_cache_max: u64) -> Self {
+    pub fn new(engine: Docker, work_dir: PathBuf, worker_id: String, min_free_disk: u64, config: &Config) -> Self {
         Self {
-            build_cache: BuildCache::new(engine.clone(), build_cache_max),
+            build_cache: BuildCache::new(engine.clone(), config.build.cache_max_bytes),
+            buildpacks_cache: BuildpacksCache::new(config.buildpacks.cache_max_bytes),
             engine,
             work_dir,
             worker_id,
@@ -66,15 +71,15 @@ impl Housekeeper {
             tracing::warn!("swept, but not all: {failure}");
         }
         if !report.found_nothing() {
-            let sweep::SweepReport { containers, names, images, files, .. } = report;
-            tracing::info!(containers, names, images, files, "removed what attempts had left behind");
+            let sweep::SweepReport { containers, volumes, names, images, files, .. } = report;
+            tracing::info!(containers, volumes, names, images, files, "removed what attempts had left behind");
         }
     }
 
-    /// Until `stop`. `mirrors`: the git cache that is trimmed.
-    pub async fn run(&self, mirrors: &GitSourceStage, stop: CancellationToken) {
+    /// Until `stop`. `mirrors` and `buildpacks` have the caches that are trimmed.
+    pub async fn run(&self, mirrors: &GitSourceStage, buildpacks: &BuildpacksStage, stop: CancellationToken) {
         let work = async {
-            tokio::join!(self.watch_space(), self.tidy(mirrors, &stop));
+            tokio::join!(self.watch_space(), self.tidy(mirrors, buildpacks, &stop));
         };
         tokio::select! {
             () = work => {}
@@ -96,7 +101,7 @@ impl Housekeeper {
         }
     }
 
-    async fn tidy(&self, mirrors: &GitSourceStage, stop: &CancellationToken) {
+    async fn tidy(&self, mirrors: &GitSourceStage, buildpacks: &BuildpacksStage, stop: &CancellationToken) {
         let mut sweep = interval(SWEEP_EVERY);
         sweep.reset();
         loop {
@@ -105,6 +110,7 @@ impl Housekeeper {
                 _ = sweep.tick() => self.sweep().await,
             }
             self.build_cache.keep_below_max(stop).await;
+            self.buildpacks_cache.keep_below_max(buildpacks).await;
             if let Err(failure) = mirrors.evict().await {
                 tracing::warn!("git mirrors could not be trimmed: {failure}");
             }

@@ -1,6 +1,7 @@
 //! Disk watermarks, caches, and what a crash left behind.
 
 pub mod build_cache;
+pub mod buildpacks_cache;
 pub mod disk;
 mod housekeeper;
 mod leftover;

@@ -1,4 +1,4 @@
-//! Removes what attempts of this worker left behind that are no longer alive: containers, names and images in the Engine,
+//! Removes what attempts of this worker left behind that are no longer alive: containers, volumes, names and images in the Engine,
 //! files in `WORK_DIR/tmp`. Ownership decides, never age; what is another worker's, or a person's, stays.
 
 use std::collections::HashMap;
@@ -9,7 +9,8 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerSummary, ImageSummary};
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveImageOptions, RemoveVolumeOptions,
 };
 
 use super::leftover::{self, Attempt, ImageVerdict};
@@ -20,6 +21,8 @@ use crate::protocol::DeploymentId;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
     pub containers: usize,
+    /// Of buildpacks: an app's files and layers. Caches stay.
+    pub volumes: usize,
     /// Names taken from images that keep another.
     pub names: usize,
     pub images: usize,
@@ -43,9 +46,12 @@ pub async fn sweep(
     is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
 ) -> SweepReport {
     let mut report = SweepReport::default();
-    // Containers first: an image is not removed while one stands on it.
+    // Containers first: a volume or an image is not removed while one stands on it.
     if let Err(error) = sweep_containers(engine, worker_id, is_live, &mut report).await {
         report.failures.push(format!("leftover containers: {error}"));
+    }
+    if let Err(error) = sweep_volumes(engine, worker_id, is_live, &mut report).await {
+        report.failures.push(format!("leftover volumes: {error}"));
     }
     if let Err(error) = sweep_images(engine, worker_id, is_live, &mut report).await {
         report.failures.push(format!("leftover images: {error}"));
@@ -83,6 +89,26 @@ async fn sweep_containers(
         match gone(engine.remove_container(&id, Some(options)).await) {
             Ok(()) => report.containers += 1,
             Err(error) => report.failures.push(format!("container {id}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+async fn sweep_volumes(
+    engine: &Docker,
+    worker_id: &str,
+    is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
+    report: &mut SweepReport,
+) -> Result<(), Error> {
+    let options = ListVolumesOptionsBuilder::default().filters(&of_worker(worker_id)).build();
+    for volume in engine.list_volumes(Some(options)).await?.volumes.unwrap_or_default() {
+        // A service's cache names no attempt, and stays.
+        if Attempt::of(Some(&volume.labels)).is_none_or(|a| is_live(&a.deployment, a.number)) {
+            continue;
+        }
+        match gone(engine.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await) {
+            Ok(()) => report.volumes += 1,
+            Err(error) => report.failures.push(format!("volume {}: {error}", volume.name)),
         }
     }
     Ok(())

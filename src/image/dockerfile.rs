@@ -12,7 +12,8 @@ use super::build::{End, RunningBuild};
 use super::engine::open_connection;
 use super::failure::engine_error;
 use super::filesync::{ContextFiles, Sent};
-use super::request::{BuildRequest, attempt_filter, build_query, own_labels, source_labels};
+use super::labels;
+use super::request::{BuildRequest, attempt_filter, build_query, source_labels};
 use super::services::{PullCredentialsService, SecretsService};
 use super::session::{SessionServices, open_session};
 use super::tasks::BuildTasks;
@@ -77,7 +78,8 @@ impl DockerfileStage {
         let mounted = if context.mounts_secrets { context.secrets.as_slice() } else { &[] };
         let tenant = TenantNames::new(&self.host_key, job.service.as_str(), mounted);
         let mut labels = source_labels(job, commit);
-        labels.extend(own_labels(job, ctx.attempt, &self.worker));
+        // No two builds share an image id because of these.
+        labels.extend(labels::of_attempt(&job.service, &job.deployment, ctx.attempt, &self.worker));
         let (session, build_id) = (random_name()?, random_name()?);
         let query = build_query(
             &self.config,

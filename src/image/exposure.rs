@@ -1,12 +1,33 @@
-//! PURE: what a build can reach on its host, said once at start-up, with the rules that close it.
+//! What a build can reach on its host, said once at start-up, with the rules that close it.
 
-use crate::config::{BuildConfig, BuildNetwork};
+use bollard::Docker;
 
-/// Lines for the worker's log at start-up; none where builds have no network.
-pub fn exposure_warnings(config: &BuildConfig) -> Vec<String> {
-    if config.network == BuildNetwork::None {
-        return Vec::new();
+use super::buildpacks::bridge_interface;
+use crate::config::{BuildConfig, BuildNetwork, BuildpacksConfig, BuildpacksNetwork};
+
+/// Lines for the worker's log at start-up; none where builds have no network. Makes the buildpacks' bridge, to name its interface.
+pub async fn exposure_warnings(build: &BuildConfig, buildpacks: &BuildpacksConfig, engine: &Docker) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if build.network == BuildNetwork::Default {
+        warnings.extend(of_dockerfiles());
     }
+    if buildpacks.network == BuildpacksNetwork::Own {
+        match bridge_interface(engine).await {
+            Ok(interface) => warnings.extend(of_buildpacks(&interface)),
+            Err(error) => {
+                warnings.push(format!("The bridge of buildpacks could not be made: {error}. The first build tries again."))
+            }
+        }
+    }
+    if buildpacks.trusted {
+        warnings.push(
+            "BUILDPACKS_TRUSTED is on: the app's code runs on this host's network and can read the registry's login.".to_owned(),
+        );
+    }
+    warnings
+}
+
+fn of_dockerfiles() -> [String; 4] {
     [
         "RUN steps of every job reach this host's ports that listen on 0.0.0.0, and the cloud's metadata address with this host's credentials.",
         "Close both: iptables -I INPUT -i docker0 -m conntrack --ctstate NEW -j DROP",
@@ -14,5 +35,24 @@ pub fn exposure_warnings(config: &BuildConfig) -> Vec<String> {
         "(docker0: the Engine's bridge; where builds use the host's own resolver, allow port 53 of it first.) Or give builds no network: BUILD_NETWORK=none.",
     ]
     .map(str::to_owned)
-    .into()
+}
+
+fn of_buildpacks(interface: &str) -> [String; 2] {
+    [
+        format!("Buildpacks of every job reach the same by the bridge {interface}, though no other container."),
+        format!(
+            "Close it: iptables -I INPUT -i {interface} -m conntrack --ctstate NEW -j DROP, and the rule for 169.254.0.0/16 above. \
+             Or give them no network: BUILDPACKS_NETWORK=none."
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_for_buildpacks_names_their_bridge() {
+        assert!(of_buildpacks("br-0123456789ab").iter().all(|line| line.contains("br-0123456789ab")));
+    }
 }

@@ -3,6 +3,10 @@
 //! An image hands its labels down to every container made from it and to every image built on it: a label alone
 //! does not prove that Slipway made the thing it stands on.
 
+use std::collections::BTreeMap;
+
+use crate::protocol::{DeploymentId, ServiceId};
+
 /// The service's id.
 pub const SERVICE: &str = "dev.slipway.service";
 /// The deployment's id.
@@ -11,3 +15,15 @@ pub const DEPLOYMENT: &str = "dev.slipway.deployment";
 pub const ATTEMPT: &str = "dev.slipway.attempt";
 /// The worker's id: only that worker removes what carries it.
 pub const WORKER: &str = "dev.slipway.worker";
+/// On a volume that stays between builds: what it is the cache of. It has no deployment.
+pub const CACHE: &str = "dev.slipway.cache";
+
+/// The labels of all that one attempt makes in the Engine.
+pub fn of_attempt(service: &ServiceId, deployment: &DeploymentId, attempt: u32, worker: &str) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        (SERVICE, service.to_string()),
+        (DEPLOYMENT, deployment.to_string()),
+        (ATTEMPT, attempt.to_string()),
+        (WORKER, worker.to_owned()),
+    ])
+}

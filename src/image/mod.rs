@@ -4,6 +4,7 @@
 //! ([`request`]), and turns what BuildKit tells ([`messages`] → [`progress`] → [`output`]) into log lines, or into a [`failure`].
 
 mod build;
+mod buildpacks;
 mod dockerfile;
 mod engine;
 mod exposure;
@@ -21,6 +22,7 @@ mod session;
 mod tasks;
 mod tenant;
 
+pub use buildpacks::{Application, BuildpacksStage, CacheVolume, Owner};
 pub use dockerfile::DockerfileStage;
 pub use engine::connect_engine;
 pub use exposure::exposure_warnings;

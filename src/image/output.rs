@@ -108,7 +108,7 @@ pub fn clean(line: &[u8]) -> Cow<'_, str> {
     while let Some(character) = rest.chars().next() {
         if character == '\u{1b}' {
             let length = escape_length(rest);
-            if rest[..length].ends_with('m') {
+            if rest[..length].starts_with("\u{1b}[") && rest[..length].ends_with('m') {
                 cleaned.push_str(&rest[..length]);
             }
             rest = &rest[length..];

@@ -15,16 +15,6 @@ use crate::config::{BuildConfig, BuildNetwork};
 use crate::protocol::{DeploymentId, Job};
 use crate::source::CommitInfo;
 
-/// Our own labels: no two builds share an image id because of them, and what a crash leaves behind is found by them.
-pub fn own_labels(job: &Job, attempt: u32, worker: &str) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
-        (labels::SERVICE, job.service.to_string()),
-        (labels::DEPLOYMENT, job.deployment.to_string()),
-        (labels::ATTEMPT, attempt.to_string()),
-        (labels::WORKER, worker.to_owned()),
-    ])
-}
-
 /// The OCI annotations that say where an image is from. The job's URL holds no credentials (its type says so).
 pub fn source_labels(job: &Job, commit: &CommitInfo) -> BTreeMap<&'static str, String> {
     let mut labels = BTreeMap::from([
@@ -74,4 +64,46 @@ pub fn build_query(config: &BuildConfig, request: &BuildRequest) -> String {
         query.append_pair("networkmode", "none");
     }
     query.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::SecretString;
+
+    fn query(network: BuildNetwork) -> Vec<(String, String)> {
+        let config = BuildConfig {
+            engine_socket: "/run/docker.sock".into(),
+            platform: "linux/amd64".into(),
+            network,
+            cache_max_bytes: 0,
+            context_git_dir: false,
+            pull_registries: Vec::new(),
+        };
+        let secrets = [("TOKEN".to_owned(), SecretString::from("s3cr3t".to_owned()))];
+        let tenant = TenantNames::new(&SecretString::from("key".to_owned()), "svc", &secrets);
+        let labels = BTreeMap::from([(labels::SERVICE, "a&b=c".to_owned())]);
+        let request =
+            BuildRequest { dockerfile: "a b/Dockerfile&t=x", session: "s1", build_id: "b1", tenant: &tenant, labels: &labels };
+        let query = build_query(&config, &request);
+        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    }
+
+    #[test]
+    fn a_build_has_no_tag_whatever_its_dockerfile_is_called() {
+        let query = query(BuildNetwork::Default);
+        assert!(query.iter().all(|(key, _)| key != "t" && key != "networkmode"), "{query:?}");
+        assert!(query.contains(&("dockerfile".to_owned(), "a b/Dockerfile&t=x".to_owned())));
+        assert!(query.contains(&("labels".to_owned(), "{\"dev.slipway.service\":\"a&b=c\"}".to_owned())));
+    }
+
+    #[test]
+    fn the_only_build_argument_is_the_name_of_the_cache_mounts() {
+        let query = query(BuildNetwork::None);
+        let arguments = &query.iter().find(|(key, _)| key == "buildargs").expect("there").1;
+        let arguments: BTreeMap<String, String> = serde_json::from_str(arguments).expect("JSON");
+        assert_eq!(arguments.keys().collect::<Vec<_>>(), ["BUILDKIT_CACHE_MOUNT_NS"]);
+        assert!(query.iter().all(|(_, value)| !value.contains("s3cr3t")));
+        assert!(query.contains(&("networkmode".to_owned(), "none".to_owned())));
+    }
 }

@@ -12,7 +12,7 @@ use crate::secrets::{ExposeSecret, SecretString};
 /// What one build tells BuildKit so that no other service shares its steps and cache mounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantNames {
-    /// Enters the cache key of every RUN step: `slipway-<64 hex digits>`, an extra host that points to loopback.
+    /// Enters the cache key of every RUN step: `slipway-<40 hex digits>`, an extra host that points to loopback.
     pub extra_host: String,
     /// The value of `BUILDKIT_CACHE_MOUNT_NS`. Of the service alone, so that a changed secret keeps the package caches warm.
     pub cache_mounts: String,

@@ -65,6 +65,16 @@ codes! {
     DockerfileSecretMissing = "dockerfile.secret_missing", User, "a RUN step needs a secret that the job has no variable for";
     DockerfileFrontend = "dockerfile.frontend", User, "the image that the # syntax= line names cannot be used";
     DockerfileBuild = "dockerfile.build", User, "BuildKit refused the build for another reason that lies in the Dockerfile";
+    BuildpacksNothingDetected = "buildpacks.nothing_detected", User, "there is no Dockerfile, and no buildpack recognises the repository";
+    BuildpacksDetectFailed = "buildpacks.detect_failed", User, "a buildpack failed while it looked at the repository";
+    BuildpacksBuildFailed = "buildpacks.build_failed", User, "a buildpack failed to build the app";
+    BuildpacksMemory = "buildpacks.memory", User, "a phase needed more than BUILDPACKS_MEMORY";
+    BuildpacksProcesses = "buildpacks.processes", User, "a phase started more processes than BUILDPACKS_PIDS";
+    BuildpacksFileTooLarge = "buildpacks.file_too_large", User, "a phase wrote a file larger than BUILDPACKS_FILE_BYTES";
+    BuildpacksBuilder = "buildpacks.builder", User, "the job's builder is not in BUILDPACKS_BUILDERS";
+    BuildpacksRunImage = "buildpacks.run_image", Infrastructure, "the builder's run image is not in its registry, or may not be pulled";
+    BuildpacksKilled = "buildpacks.killed", Infrastructure, "a phase was killed from outside";
+    BuildpacksLifecycle = "buildpacks.lifecycle", Infrastructure, "the lifecycle, or an image that the operator chose for it, did not do as expected";
     BuildPullUnreachable = "build.pull_unreachable", Infrastructure, "the registry of a base image cannot be reached";
     EngineUnreachable = "engine.unreachable", Infrastructure, "the Docker Engine cannot be reached";
     EngineLost = "engine.lost", Infrastructure, "the Docker Engine went away in the middle of a build";

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 
 use super::dial::{ANSWER, Dial};
 use super::error::{QueueError, explain};
+use super::keys::Keys;
 use super::script::{Answer, Call};
 
 /// What the server said of itself when the connection was made. All `None` where the user may not ask (`INFO`).
@@ -87,6 +88,17 @@ impl Link {
         let mut open = self.open().await?;
         let answer = cmd.query_async(&mut open.connection).await;
         self.judge(&open, answer).await
+    }
+    /// Names the key that is of a wrong type, where that is the trouble.
+    pub(super) async fn named(&self, keys: &Keys, more: &[(&str, &str)], error: QueueError) -> QueueError {
+        let QueueError::WrongType { address, .. } = &error else { return error };
+        for (key, wanted) in keys.typed().iter().chain(more) {
+            let Ok(Value::SimpleString(is)) = self.command(redis::cmd("TYPE").arg(*key)).await else { continue };
+            if is != *wanted && is != "none" {
+                return QueueError::WrongType { address: address.clone(), what: format!("{key} is a {is}, not a {wanted}") };
+            }
+        }
+        error
     }
     /// What the server said of itself, and since when the connection has held without a break.
     pub(super) async fn session(&self) -> Result<(Server, Instant), QueueError> {

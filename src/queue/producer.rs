@@ -36,14 +36,20 @@ impl Producer {
         } else {
             ""
         });
-        Ok(self.link.run(call).await?.number(0).unwrap_or_default())
+        match self.link.run(call).await {
+            Ok(answer) => Ok(answer.number(0).unwrap_or_default()),
+            Err(e) => Err(self.link.named(&self.keys, &[], e).await),
+        }
     }
     /// Runs the cancel script and publishes the message, for whoever has the job. Says what it found.
     ///
     /// # Errors
     /// When Redis does not answer or refuses; it may be repeated.
     pub async fn cancel(&self, id: &DeploymentId) -> Result<CancelFound, QueueError> {
-        let found = listen::cancel(&self.link, &self.keys, id).await?;
+        let found = match listen::cancel(&self.link, &self.keys, id).await {
+            Ok(found) => found,
+            Err(e) => return Err(self.link.named(&self.keys, &[], e).await),
+        };
         let message = serde_json::json!({ "deploymentId": id.as_str() }).to_string();
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(&self.cancel_channel).arg(message);

@@ -99,15 +99,7 @@ pub(super) type SharedRef = Arc<Shared>;
 impl Shared {
     /// Names the key that is of a wrong type, where that is the trouble.
     pub(super) async fn named(&self, error: QueueError) -> QueueError {
-        let QueueError::WrongType { address, .. } = &error else { return error };
-        let own = [(self.claimed.as_str(), "list"), (self.lease.as_str(), "string")];
-        for (key, wanted) in self.keys.typed().into_iter().chain(own) {
-            let Ok(redis::Value::SimpleString(is)) = self.link.command(redis::cmd("TYPE").arg(key)).await else { continue };
-            if is != wanted && is != "none" {
-                return QueueError::WrongType { address: address.clone(), what: format!("{key} is a {is}, not a {wanted}") };
-            }
-        }
-        error
+        self.link.named(&self.keys, &[(&self.claimed, "list"), (&self.lease, "string")], error).await
     }
     /// Writes what has to be remembered over a restart. A disk that is full costs the memory, not the worker.
     pub(super) async fn save_memory(self: &Arc<Self>) {

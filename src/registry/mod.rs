@@ -4,6 +4,7 @@ mod challenge;
 mod ecr;
 mod ecr_failure;
 mod ecr_lifecycle;
+mod export;
 mod generic;
 mod http_auth;
 mod local_name;
@@ -34,6 +35,7 @@ use push::PushError;
 use push_failure::Refusal;
 use target::Target;
 
+pub use export::ExportTarget;
 pub(crate) use local_name::HELD_REPOSITORY;
 pub(crate) use name::attempt_tag;
 
@@ -154,20 +156,27 @@ impl RegistryStage {
 
     async fn push_and_confirm(&self, target: Target, tag: &str, ctx: &StageContext) -> Result<PushedImage, Failure> {
         let (target, digest) = self.push_with_a_good_token(target, tag, ctx).await?;
-        match manifest::confirm(&self.http, &target, tag, &digest).await {
+        self.confirmed(&target, tag, &digest, ctx).await
+    }
+
+    /// What the registry says about `digest` under `tag`, turned into the image that is reported.
+    async fn confirmed(&self, target: &Target, tag: &str, digest: &str, ctx: &StageContext) -> Result<PushedImage, Failure> {
+        match manifest::confirm(&self.http, target, tag, digest).await {
             Confirmation::Confirmed => {}
             Confirmation::Unproved(why) => {
-                ctx.warn(format!("The registry could not be asked whether it has the image ({why}); the Engine's word counts."));
+                ctx.warn(format!(
+                    "The registry could not be asked whether it has the image ({why}); the word of who pushed it counts."
+                ));
             }
             Confirmation::Refuted(why) => {
                 return Err(Failure::new(
                     Code::RegistryDigest,
                     format!("The image was pushed as {digest}, but {why}."),
-                    "Check what stands between the Engine and the registry (proxy, cache, replication).",
+                    "Check what stands between this host and the registry (proxy, cache, replication).",
                 ));
             }
         }
-        let reference = ImageRef::new(&target.repository(), tag, &digest)
+        let reference = ImageRef::new(&target.repository(), tag, digest)
             .ok_or_else(|| Failure::new(Code::WorkerInternal, "The pushed image's reference is malformed.", ""))?;
         Ok(PushedImage { reference, registry: target.kind })
     }

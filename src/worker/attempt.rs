@@ -306,7 +306,7 @@ impl Attempt {
             let _turn = self.turn(&ctx.cancel).await?;
             Pipeline { stages: &self.shared.stages, job, ctx, policy, step }.run(&mut gate).await
         };
-        let ended = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+        let ended = AssertUnwindSafe(run.boxed()).catch_unwind().await.unwrap_or_else(|_| {
             Err(Failure::new(
                 Code::WorkerInternal,
                 "Slipway has a defect: the build's task panicked.",

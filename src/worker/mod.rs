@@ -11,6 +11,7 @@ mod silence;
 mod single_build;
 mod startup;
 mod supervisor;
+mod way;
 
 pub use once::build_once;
 pub use single_build::{BuildFrom, SingleBuild};

@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::single_build::{BuildFrom, SingleBuild};
 use crate::context::ContextStage;
 use crate::exit::Exit;
-use crate::image::{self, BuiltImage, DockerfileStage};
+use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
 use crate::protocol::{
     BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_line,
 };
@@ -78,21 +78,25 @@ fn result(text: &str) -> Exit {
 
 async fn run(request: SingleBuild, masks: Arc<Masks>, cancel: CancellationToken) -> Result<Made, Failure> {
     // Beside a daemon, not in its place: an identity, caches and a lock of its own.
-    let work_dir = request.worker.work_dir.join("single");
+    let work_dir = request.config.worker.work_dir.join("single");
     let unusable = |error: crate::queue::IdentityError| {
         Failure::new(Code::WorkerInternal, error.to_string(), "Set WORK_DIR to a folder that you may write to.")
     };
     let (identity, _lock) = WorkerIdentity::open(&work_dir).map_err(unusable)?;
     let host_key = identity.host_key().map_err(unusable)?;
-    let engine = image::connect_engine(&request.build).await?;
+    let engine = image::connect_engine(&request.config.build).await?;
     let cache = work_dir.join("cache");
-    let source = GitSourceStage::new(request.git.clone(), cache.join("git"))?;
-    let context = ContextStage::new(cache.join("context"), identity.id.clone(), request.build.context_git_dir);
-    let dockerfile = DockerfileStage::new(request.build.clone(), engine.clone(), host_key, identity.id);
-    let registry = request.registry.clone().map(|config| RegistryStage::new(config, engine));
+    let source = GitSourceStage::new(request.config.git.clone(), cache.join("git"))?;
+    let context = ContextStage::new(cache.join("context"), identity.id.clone(), request.config.build.context_git_dir);
+    let config = &request.config;
+    let dockerfile = DockerfileStage::new(config.build.clone(), engine.clone(), host_key.clone(), identity.id.clone());
+    let owner = Owner { worker_id: identity.id, host_key };
+    let buildpacks =
+        BuildpacksStage::new(config.buildpacks.clone(), &config.build, engine.clone(), owner, cache.join("buildpacks"));
+    let registry = config.registry.clone().map(|config| RegistryStage::new(config, engine));
 
     let job = job(&request)?;
-    let mut secrets: Vec<_> = request.build.pull_registries.iter().map(|p| p.password.clone()).collect();
+    let mut secrets: Vec<_> = config.build.pull_registries.iter().map(|p| p.password.clone()).collect();
     secrets.extend(registry.iter().flat_map(RegistryStage::secrets));
     secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
     let values: Vec<_> = job.env.iter().map(|v| v.value.clone()).collect();
@@ -107,7 +111,7 @@ async fn run(request: SingleBuild, masks: Arc<Masks>, cancel: CancellationToken)
         redactor,
         tasks: TaskTracker::new(),
     };
-    let stages = Stages { source, context, dockerfile, registry };
+    let stages = Stages { source, context, dockerfile, buildpacks, registry };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();
     if tokio::time::timeout(Duration::from_secs(30), ctx.tasks.wait()).await.is_err() {
@@ -118,19 +122,17 @@ async fn run(request: SingleBuild, masks: Arc<Masks>, cancel: CancellationToken)
 
 async fn build(stages: &Stages, request: &SingleBuild, job: &Job, ctx: &StageContext) -> Result<Made, Failure> {
     let (step, _at) = watch::channel(Step::Source);
-    let policy = RetryPolicy { limit: request.worker.retry_limit, window: Duration::ZERO };
+    let policy = RetryPolicy { limit: request.config.worker.retry_limit, window: Duration::ZERO };
     let pipeline = Pipeline { stages, job, ctx, policy, step: &step };
-    let image = match &request.from {
-        BuildFrom::Url { .. } => pipeline.build().await?,
-        BuildFrom::Folder(path) => pipeline.build_tree(Arc::new(local_tree(stages, path, request, ctx).await?)).await?,
+    let tree = match &request.from {
+        BuildFrom::Url { .. } => pipeline.fetch().await?,
+        BuildFrom::Folder(path) => Arc::new(local_tree(stages, path, request, ctx).await?),
     };
-    let Some(registry) = &stages.registry else {
-        return Ok(Made::Image(image));
-    };
+    if stages.registry.is_none() {
+        return pipeline.build(tree).await.map(Made::Image);
+    }
     let (_keeper, mut gate) = Gate::new(GateState::Open);
-    let pushed = pipeline.push(registry, &image, &mut gate).await;
-    pipeline.discard(&image).await;
-    Ok(Made::Pushed(pushed?.reference))
+    pipeline.deliver(tree, &mut gate).await.map(|pushed| Made::Pushed(pushed.reference))
 }
 
 async fn local_tree(stages: &Stages, path: &Path, request: &SingleBuild, ctx: &StageContext) -> Result<SourceTree, Failure> {
@@ -159,6 +161,7 @@ fn job(request: &SingleBuild) -> Result<Job, Failure> {
         commit: request.commit.clone(),
         git: GitSource { url, credentials },
         dockerfile: request.dockerfile.clone(),
+        builder: None,
         env: request.env.clone(),
         ports: Vec::new(),
     })

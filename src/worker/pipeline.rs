@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use tokio::sync::{Mutex, watch};
 
 use super::retry::RetryPolicy;
+use super::way::{self, Way};
 use crate::context::{BuildContext, ContextStage};
-use crate::image::{BuiltImage, DockerfileStage};
+use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage};
 use crate::protocol::{Code, Failure, Job};
 use crate::queue::Gate;
-use crate::registry::{PushedImage, RegistryStage};
+use crate::registry::{PushedImage, RegistryStage, attempt_tag};
 use crate::source::{GitSourceStage, SourceTree};
 use crate::stage::StageContext;
 
@@ -20,6 +22,10 @@ pub enum Step {
     Source,
     Context,
     Build,
+    /// The buildpacks' phases up to the export.
+    Buildpacks,
+    /// The lifecycle writes to the registry.
+    Export,
     /// Waiting until this worker can prove its lease again: silence here is not the job's fault.
     Gate,
     Push,
@@ -31,6 +37,8 @@ impl std::fmt::Display for Step {
             Step::Source => "fetching the commit",
             Step::Context => "preparing the build context",
             Step::Build => "building the image",
+            Step::Buildpacks => "building with buildpacks",
+            Step::Export => "exporting the image to the registry",
             Step::Gate => "waiting for Redis",
             Step::Push => "pushing the image",
         })
@@ -42,6 +50,7 @@ pub struct Stages {
     pub source: GitSourceStage,
     pub context: ContextStage,
     pub dockerfile: DockerfileStage,
+    pub buildpacks: BuildpacksStage,
     /// `None` only in `slipway build` without `--push`.
     pub registry: Option<RegistryStage>,
 }
@@ -57,33 +66,86 @@ pub struct Pipeline<'a> {
 }
 
 impl Pipeline<'_> {
-    /// Commit → image → registry. `gate` is waited for between build and push.
+    /// Commit → image → registry. `gate` is waited for before anything leaves the host.
     pub async fn run(&self, gate: &mut Gate) -> Result<PushedImage, Failure> {
+        let tree = self.fetch().await?;
+        self.deliver(tree, gate).await
+    }
+
+    /// A tree that is already here → image → registry.
+    pub async fn deliver(&self, tree: Arc<SourceTree>, gate: &mut Gate) -> Result<PushedImage, Failure> {
         let registry = self.stages.registry.as_ref().ok_or_else(no_registry)?;
-        let image = self.build().await?;
-        let pushed = self.push(registry, &image, gate).await;
-        self.discard(&image).await;
-        pushed
+        match self.choose(&tree) {
+            Way::Dockerfile => {
+                let image = self.build_tree(tree).await?;
+                let pushed = self.push(registry, &image, gate).await;
+                self.discard(&image).await;
+                pushed
+            }
+            // Boxed: the future of both ways in one is too deep for the compiler.
+            Way::Buildpacks => self.build_app(tree, registry, gate).boxed().await,
+        }
+    }
+
+    /// Tree → image in the Engine, without a registry. The caller removes it.
+    pub async fn build(&self, tree: Arc<SourceTree>) -> Result<BuiltImage, Failure> {
+        match self.choose(&tree) {
+            Way::Dockerfile => self.build_tree(tree).await,
+            Way::Buildpacks => Err(Failure::new(
+                Code::ContextNoDockerfile,
+                "There is no Dockerfile, and buildpacks write their image straight to a registry.",
+                "Build with --push and a registry (REGISTRY_HOST, or AWS_REGION), or add a Dockerfile.",
+            )),
+        }
+    }
+
+    fn choose(&self, tree: &SourceTree) -> Way {
+        let (way, said) = way::choose(tree, self.job);
+        if let Some(line) = said {
+            self.ctx.info(line);
+        }
+        way
+    }
+
+    /// Tree → registry, by buildpacks. A failed export is tried again by itself: what was built is still there.
+    async fn build_app(&self, tree: Arc<SourceTree>, registry: &RegistryStage, gate: &mut Gate) -> Result<PushedImage, Failure> {
+        let tag = attempt_tag(&self.ctx.deployment, self.ctx.attempt);
+        // The first phase already logs in to the registry.
+        self.wait_for(gate).await?;
+        let (tree, tag) = (&tree, tag.as_str());
+        let build = || async move {
+            let to = registry.export_target(self.ctx).await?;
+            self.stages.buildpacks.build(tree.clone(), self.job, &to, tag, self.ctx).await
+        };
+        let app = Mutex::new(self.retrying(Step::Buildpacks, build).await?);
+        let export = || async {
+            let to = registry.export_target(self.ctx).await?;
+            let digest = app.lock().await.export(&to).await?;
+            registry.confirm(&to, tag, &digest, self.ctx).await
+        };
+        let exported = match self.wait_for(gate).await {
+            Ok(()) => self.retrying(Step::Export, export).await,
+            Err(failure) => Err(failure),
+        };
+        app.into_inner().remove().await;
+        exported
     }
 
     /// Whatever became of the push: the layers stay in BuildKit's cache, the image itself goes.
-    pub async fn discard(&self, image: &BuiltImage) {
+    async fn discard(&self, image: &BuiltImage) {
         if let Some(registry) = &self.stages.registry {
             registry.release(image).await;
         }
         self.stages.dockerfile.remove(image).await;
     }
 
-    /// Commit → image in the Engine. The caller removes it.
-    pub async fn build(&self) -> Result<BuiltImage, Failure> {
-        let source = self.job.git.clone();
-        let fetch = || self.stages.source.fetch(&source, &self.job.branch, &self.job.commit, self.ctx);
-        let tree = Arc::new(self.retrying(Step::Source, fetch).await?);
-        self.build_tree(tree).await
+    /// The commit's tree.
+    pub async fn fetch(&self) -> Result<Arc<SourceTree>, Failure> {
+        let fetch = || self.stages.source.fetch(&self.job.git, &self.job.branch, &self.job.commit, self.ctx);
+        Ok(Arc::new(self.retrying(Step::Source, fetch).await?))
     }
 
-    /// A tree that is already here → image in the Engine.
-    pub async fn build_tree(&self, tree: Arc<SourceTree>) -> Result<BuiltImage, Failure> {
+    async fn build_tree(&self, tree: Arc<SourceTree>) -> Result<BuiltImage, Failure> {
         self.retrying(Step::Build, || {
             let tree = tree.clone();
             async move {
@@ -101,13 +163,17 @@ impl Pipeline<'_> {
     }
 
     /// Image in the Engine → registry, behind the gate.
-    pub async fn push(&self, registry: &RegistryStage, image: &BuiltImage, gate: &mut Gate) -> Result<PushedImage, Failure> {
+    async fn push(&self, registry: &RegistryStage, image: &BuiltImage, gate: &mut Gate) -> Result<PushedImage, Failure> {
+        self.wait_for(gate).await?;
+        self.retrying(Step::Push, || registry.push(image, self.ctx)).await
+    }
+
+    async fn wait_for(&self, gate: &mut Gate) -> Result<(), Failure> {
         self.step.send_replace(Step::Gate);
         tokio::select! {
-            () = gate.open() => {}
-            () = self.ctx.cancel.cancelled() => return Err(Failure::interrupted()),
+            () = gate.open() => Ok(()),
+            () = self.ctx.cancel.cancelled() => Err(Failure::interrupted()),
         }
-        self.retrying(Step::Push, || registry.push(image, self.ctx)).await
     }
 
     /// Tries a stage again as the policy says. Each new try is told in the job's log with the reason.

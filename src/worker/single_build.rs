@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::config::{BuildConfig, GitConfig, RegistryConfig, WorkerConfig};
+use crate::config::SingleBuildConfig;
 use crate::protocol::{BranchName, CommitRef, DeploymentId, EnvVar, GitCredentials, ServiceId};
 
 /// Where a single build's commit is read.
@@ -19,11 +19,7 @@ pub enum BuildFrom {
 /// One build that nobody queued.
 #[derive(Debug)]
 pub struct SingleBuild {
-    pub worker: WorkerConfig,
-    pub git: GitConfig,
-    pub build: BuildConfig,
-    /// `Some`: push there.
-    pub registry: Option<RegistryConfig>,
+    pub config: SingleBuildConfig,
     pub deployment: DeploymentId,
     pub service: ServiceId,
     pub from: BuildFrom,

@@ -16,7 +16,7 @@ use crate::config::{Config, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
-use crate::image::{self, DockerfileStage};
+use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
 use crate::queue::{IdentityLock, Queue, WorkerIdentity};
 use crate::registry::RegistryStage;
 use crate::report::Reporter;
@@ -83,7 +83,7 @@ async fn start(config: Config, identity: WorkerIdentity, lock: IdentityLock, mas
         }
     };
     let WorkerConfig { work_dir, min_free_disk, .. } = config.worker.clone();
-    let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, config.build.cache_max_bytes);
+    let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, &config);
     // Before anything is resumed: nothing of this worker is alive yet.
     housekeeper.sweep().await;
     let shared = Arc::new(Shared {
@@ -99,7 +99,7 @@ async fn start(config: Config, identity: WorkerIdentity, lock: IdentityLock, mas
         housekeeper,
     });
     let (keeping, stopped) = (shared.clone(), stop.clone());
-    tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, stopped).await });
+    tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, &keeping.stages.buildpacks, stopped).await });
 
     let resumed = tokio::select! {
         resumed = until_reached("Redis", || queue.resume()) => resumed,
@@ -127,10 +127,18 @@ async fn start(config: Config, identity: WorkerIdentity, lock: IdentityLock, mas
 fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -> Result<Stages, String> {
     let host_key = identity.host_key().map_err(|error| error.to_string())?;
     let cache = config.worker.work_dir.join("cache");
+    let owner = Owner { worker_id: identity.id.clone(), host_key: host_key.clone() };
     Ok(Stages {
         source: GitSourceStage::new(config.git.clone(), cache.join("git")).map_err(|failure| failure.to_string())?,
         context: ContextStage::new(cache.join("context"), identity.id.clone(), config.build.context_git_dir),
         dockerfile: DockerfileStage::new(config.build.clone(), engine.clone(), host_key, identity.id.clone()),
+        buildpacks: BuildpacksStage::new(
+            config.buildpacks.clone(),
+            &config.build,
+            engine.clone(),
+            owner,
+            cache.join("buildpacks"),
+        ),
         registry: Some(RegistryStage::new(config.registry.clone(), engine)),
     })
 }
@@ -139,7 +147,7 @@ async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>,
     let queue = until_reached("Redis", || Queue::connect(&config.queue, identity.clone()));
     let engine = until_reached("the Docker Engine", || image::connect_engine(&config.build));
     let (queue, engine) = tokio::join!(queue, engine);
-    for warning in image::exposure_warnings(&config.build) {
+    for warning in image::exposure_warnings(&config.build, &config.buildpacks, &engine).await {
         tracing::warn!("{warning}");
     }
     (Arc::new(queue), engine)

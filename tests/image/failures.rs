@@ -2,6 +2,7 @@
 
 use slipway::protocol::Code;
 
+use crate::proxy::Proxy;
 use crate::registry::Registry;
 use crate::support::*;
 
@@ -143,4 +144,26 @@ async fn a_missing_engine_socket_is_said_with_its_cure() {
         .await
         .expect_err("nobody listens");
     assert!(failure.cause.starts_with("Nothing listens"), "{failure}");
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_in_the_middle_is_lost_and_the_build_may_be_tried_again() {
+    let _together = together().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("docker.sock");
+    let engine = Proxy::before(config().engine_socket, &socket);
+    let host = Host::with(slipway::config::BuildConfig { engine_socket: socket, ..config() }).await;
+    let attempt = Attempt::new("svc-lost", &unique("dpl"));
+    let endless = dockerfile(&format!("FROM busybox:base\nRUN echo begun-$((40+2)); sleep 3600; : {}\n", unique("lost")));
+    let cut = async {
+        attempt.log.wait_for(" begun-42").await;
+        drop(engine);
+    };
+    let (result, ()) = tokio::join!(attempt.build(&host, endless), cut);
+    let failure = result.expect_err("no Engine, no image");
+    assert_eq!(failure.code, Code::EngineLost, "{failure}");
+    assert!(failure.is_retryable());
+
+    let (failure, _) = failed(&host, dockerfile("FROM busybox:base\n")).await;
+    assert_eq!(failure.code, Code::EngineUnreachable, "{failure}");
 }

@@ -6,6 +6,7 @@ mod cancelling;
 mod context;
 mod failures;
 mod leaks;
+mod proxy;
 mod registry;
 mod support;
 mod tenants;

@@ -134,6 +134,7 @@ impl Attempt {
             dockerfile: None,
             env: Vec::new(),
             ports: Vec::new(),
+            builder: None,
         };
         let ctx = StageContext {
             deployment: job.deployment.clone(),

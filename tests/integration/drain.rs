@@ -73,7 +73,7 @@ async fn a_job_that_ends_within_the_drain_time_is_finished_and_no_other_is_claim
 async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let mut held = Held::in_stage(Stage::Run, |options| options.drain(300)).await;
     held.rig.worker().terminate();
-    held.rig.wait_for_log("SIGTERM", Duration::from_secs(10)).await;
+    held.rig.wait_for_log("a second signal ends at once", Duration::from_secs(10)).await;
     held.rig.stop_worker_by_any_code(Duration::from_secs(10)).await;
     held.release();
     held.rig.start_worker();

@@ -94,6 +94,7 @@ async fn a_second_job_of_a_service_reuses_the_first_ones_layers() {
     let first = Job::of(&repository);
     rig.push(&first).await;
     let first_end = rig.built(&first).await;
+    rig.settle().await;
     repository.commit(&[("changed.txt", "new\n")]);
     let second = Job::of(&repository).service(&first.service);
     rig.push(&second).await;

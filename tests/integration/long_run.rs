@@ -15,6 +15,7 @@ async fn files_memory_and_images_are_after_thirty_builds_what_they_were_after_te
         let job = Job::of(&repository).service(&service);
         rig.push(&job).await;
         rig.built(&job).await;
+        rig.settle().await;
         if number == 10 {
             rig.assert_nothing_left().await;
             after_ten = Some((rig.worker().open_files(), rig.worker().resident_kib()));

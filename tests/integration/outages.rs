@@ -14,6 +14,7 @@ async fn told_after(trouble: Trouble) {
     let first = Job::of(&repository);
     rig.push(&first).await;
     rig.built(&first).await;
+    rig.settle().await;
     rig.dashboard.set(trouble);
     let job = Job::of(&repository);
     rig.push(&job).await;
@@ -86,7 +87,7 @@ async fn no_end_is_told_while_redis_is_away() {
     rig.push(&job).await;
     rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
     rig.redis.freeze();
-    rig.wait_for_log("registry", SOON).await;
+    rig.wait_for_log("waits until Redis answers", SOON).await;
     assert_eq!(rig.dashboard.statuses(&job.id), ["BUILDING"]);
     rig.redis.thaw();
     rig.built(&job).await;
@@ -118,7 +119,7 @@ async fn a_registry_that_is_cut_off_in_mid_push_is_pushed_to_again_without_a_sec
     rig.push(&job).await;
     registry.wait_for_bytes(1024 * 1024, SOON).await;
     registry.set(Fault::Cut);
-    rig.wait_for_log("registry", SOON).await;
+    registry.wait_for_another_connection(SOON).await;
     registry.set(Fault::Pass);
     rig.built(&job).await;
     let printed =

@@ -53,9 +53,6 @@ impl Redis {
         let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(done.success());
     }
-    pub fn file(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
     async fn ready(&self) {
         let until = Instant::now() + Duration::from_secs(20);
         while self.try_cmd::<String>(&["PING"]).await.is_err() {
@@ -68,7 +65,7 @@ impl Redis {
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
         client.get_multiplexed_async_connection_with_config(&config).await
     }
-    async fn try_cmd<T: FromRedisValue>(&self, parts: &[&str]) -> RedisResult<T> {
+    pub async fn try_cmd<T: FromRedisValue>(&self, parts: &[&str]) -> RedisResult<T> {
         let mut connection = self.connection().await?;
         let mut cmd = redis::cmd(parts[0]);
         for part in &parts[1..] {

@@ -1,14 +1,17 @@
 //! The app's files as an archive, streamed from the commit's tree: nothing of it touches the host's file system.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
 
 use super::control::header;
 use super::phase::User;
+use crate::protocol::Failure;
 use crate::source::{EntryKind, SourceTree};
 
 /// A piece on its way to the Engine.
@@ -16,23 +19,38 @@ const PIECE: usize = 256 * 1024;
 /// So many pieces may wait.
 const PIECES: usize = 4;
 
-/// The tree under `workspace/`, all of it the builder's user's. The archive is made on a blocking thread of `tasks`; a read error
-/// ends the stream with it.
-pub fn stream(tree: Arc<SourceTree>, user: User, tasks: &tokio_util::task::TaskTracker) -> ReceiverStream<std::io::Result<Bytes>> {
+/// An archive on its way.
+pub struct Upload {
+    pub stream: ReceiverStream<std::io::Result<Bytes>>,
+    /// Why the stream ended with an error: the Engine's own words are only its echo.
+    pub failure: Arc<OnceLock<Failure>>,
+}
+
+/// The tree under `workspace/`, all of it the builder's user's. The archive is made on a blocking thread of `tasks`.
+pub fn stream(tree: Arc<SourceTree>, user: User, tasks: &TaskTracker) -> Upload {
     let (pieces, stream) = mpsc::channel(PIECES);
+    let failure = Arc::new(OnceLock::new());
+    let told = failure.clone();
     tasks.spawn_blocking(move || {
         let writer = Pieces { pieces: pieces.clone(), buffer: Vec::with_capacity(PIECE) };
-        if let Err(error) = write(&tree, user, writer)
+        if let Err(error) = write(&tree, user, writer, &told)
             && error.kind() != std::io::ErrorKind::BrokenPipe
         {
-            // A full channel only waits; a closed one means that nobody wants the archive any more.
+            // A closed channel means that nobody wants the archive any more.
             let _nobody_listens = pieces.blocking_send(Err(error));
         }
     });
-    ReceiverStream::new(stream)
+    Upload { stream: ReceiverStream::new(stream), failure }
 }
 
-fn write(tree: &SourceTree, user: User, writer: Pieces) -> std::io::Result<()> {
+fn write(tree: &SourceTree, user: User, writer: Pieces, told: &OnceLock<Failure>) -> std::io::Result<()> {
+    let read = |entry| {
+        tree.read(entry).map_err(|failure| {
+            let error = std::io::Error::other(failure.to_string());
+            told.get_or_init(|| failure);
+            error
+        })
+    };
     let mut tar = tar::Builder::new(writer);
     let mut directory = header(0, 0o755, user.uid, user.gid);
     directory.set_entry_type(tar::EntryType::Directory);
@@ -42,16 +60,16 @@ fn write(tree: &SourceTree, user: User, writer: Pieces) -> std::io::Result<()> {
         match entry.kind {
             EntryKind::Directory | EntryKind::Submodule => tar.append_data(&mut directory.clone(), path, std::io::empty())?,
             EntryKind::File { executable } => {
-                let bytes = tree.read(entry).map_err(std::io::Error::other)?;
+                let bytes = read(entry)?;
                 let mode = if executable { 0o755 } else { 0o644 };
                 tar.append_data(&mut header(bytes.len() as u64, mode, user.uid, user.gid), path, bytes.as_slice())?;
             }
             EntryKind::Symlink => {
                 // Data, never followed by us; it is resolved inside the container's own file system.
-                let target = tree.read(entry).map_err(std::io::Error::other)?;
+                let target = read(entry)?;
                 let mut link = header(0, 0o777, user.uid, user.gid);
                 link.set_entry_type(tar::EntryType::Symlink);
-                tar.append_link(&mut link, path, String::from_utf8_lossy(&target).as_ref())?;
+                tar.append_link(&mut link, path, std::ffi::OsStr::from_bytes(&target))?;
             }
         }
     }

@@ -1,11 +1,11 @@
 //! One phase's container from create to removal, through the Engine API. Whatever happens, the container is gone afterwards.
 
 use std::collections::HashMap;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, ResourcesUlimits,
 };
@@ -13,25 +13,29 @@ use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
     RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
 };
+use bollard::{body_full, body_try_stream};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::control;
 use super::exit::PhaseEnd;
+use super::lines::Lines;
 use super::phase::{Control, Phase, User, VolumeMount};
+use super::trouble::{engine_failure, interruptible, lifecycle_failure};
 use crate::config::BuildpacksConfig;
-use crate::protocol::{Code, Failure, LogType, safe_line};
-use crate::secrets::StreamRedactor;
+use crate::protocol::{Code, Failure};
 use crate::stage::StageContext;
 
-/// The longest line that is passed on whole.
-const MAX_LINE: usize = 16 * 1024;
-/// How many of the last lines are kept for the failure's words.
-const TAIL_LINES: usize = 60;
 /// After the phase's first process is gone, how long its output may still come.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
-/// How long a removal may take; housekeeping finds what is left by its labels.
+/// How long the Engine may take to make a container. Never given up for a cancel: one that appears later would be left behind.
+const CREATION: Duration = Duration::from_secs(30);
+/// How long a removal is tried; housekeeping finds what is left by its labels.
 const REMOVAL: Duration = Duration::from_secs(10);
+const REMOVE_AGAIN: Duration = Duration::from_millis(250);
+/// A control file is some kilobytes.
+const MAX_FETCHED: usize = 8 << 20;
 
 /// What a container of this build is made of.
 pub struct ContainerSpec {
@@ -41,42 +45,83 @@ pub struct ContainerSpec {
     pub environment: Vec<String>,
     /// Name of the Engine's volume behind each mount.
     pub mounts: Vec<(String, VolumeMount)>,
+    /// Further paths that may be written to, each an anonymous volume that goes with the container.
+    pub scratch: Vec<String>,
     /// `host`, `none` or a network's name.
     pub network: String,
     pub user: User,
     pub labels: HashMap<String, String>,
 }
 
-/// Removes the container when dropped without having been removed: the removal runs on the attempt's tasks.
-struct Removal<'a> {
+/// A phase's end, and the files that it left for the worker.
+pub type PhaseOutcome = (PhaseEnd, Vec<(Control, Vec<u8>)>);
+
+/// A container that is removed in every ending: awaited where the build goes on, by the attempt's tasks where it was dropped.
+struct Container<'a> {
     engine: &'a Docker,
     ctx: &'a StageContext,
-    id: Option<String>,
+    name: Option<String>,
 }
 
-impl Removal<'_> {
-    async fn now(&mut self) {
-        if let Some(id) = self.id.take() {
-            remove(self.engine.clone(), id).await;
+impl Container<'_> {
+    async fn remove(mut self) {
+        if let Some(name) = self.name.take() {
+            remove(self.engine.clone(), name).await;
         }
+    }
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
     }
 }
 
-impl Drop for Removal<'_> {
+impl Drop for Container<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.ctx.tasks.spawn(remove(self.engine.clone(), id));
+        if let Some(name) = self.name.take() {
+            self.ctx.tasks.spawn(remove(self.engine.clone(), name));
         }
     }
 }
 
-async fn remove(engine: Docker, id: String) {
-    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    match tokio::time::timeout(REMOVAL, engine.remove_container(&id, Some(options))).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!("a container could not be removed, the sweep will: {error}"),
-        Err(_) => tracing::warn!("a container's removal took too long, the sweep will look for it"),
+/// With its anonymous volumes. An Engine that restarts is waited for.
+async fn remove(engine: Docker, name: String) {
+    let removing = async {
+        loop {
+            let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+            let error = match engine.remove_container(&name, Some(options)).await {
+                Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return,
+                Err(error) => error,
+            };
+            tracing::debug!(container = %name, %error, "a container could not be removed yet");
+            tokio::time::sleep(REMOVE_AGAIN).await;
+        }
+    };
+    if tokio::time::timeout(REMOVAL, removing).await.is_err() {
+        tracing::warn!(container = %name, "a container could not be removed in time; the sweep will look for it");
     }
+}
+
+async fn create<'a>(engine: &'a Docker, ctx: &'a StageContext, body: ContainerCreateBody) -> Result<Container<'a>, Failure> {
+    if ctx.cancel.is_cancelled() {
+        return Err(Failure::interrupted());
+    }
+    let name = super::unique_name(ctx)?;
+    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    // Known by name from the first moment: a create whose answer is lost is removed all the same.
+    let container = Container { engine, ctx, name: Some(name) };
+    let failure = match tokio::time::timeout(CREATION, engine.create_container(Some(options), body)).await {
+        Ok(Ok(_)) if ctx.cancel.is_cancelled() => Failure::interrupted(),
+        Ok(Ok(_)) => return Ok(container),
+        Ok(Err(error)) => engine_failure(&error),
+        Err(_) => crate::image::failure::engine_lost("it did not make a container in time."),
+    };
+    container.remove().await;
+    Err(failure)
+}
+
+/// What is put into volumes.
+pub enum Archive {
+    Whole(Vec<u8>),
+    Stream(ReceiverStream<std::io::Result<Bytes>>),
 }
 
 /// A container that is never started: archives put into it land in its volumes.
@@ -86,20 +131,27 @@ pub async fn fill_volumes(
     image: &str,
     mounts: &[(String, VolumeMount)],
     labels: &HashMap<String, String>,
-    archive: bollard::body::BodyType,
+    archive: Archive,
 ) -> Result<(), Failure> {
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
-        cmd: Some(vec!["never-started".to_owned()]),
+        entrypoint: Some(vec!["never-started".to_owned()]),
         labels: Some(labels.clone()),
-        host_config: Some(HostConfig { mounts: Some(volume_mounts(mounts)), ..Default::default() }),
+        host_config: Some(HostConfig {
+            mounts: Some(volume_mounts(mounts)),
+            network_mode: Some("none".to_owned()),
+            ..Default::default()
+        }),
         ..Default::default()
     };
-    let mut removal = create(engine, ctx, body).await?;
-    let id = removal.id.clone().unwrap_or_default();
+    let container = create(engine, ctx, body).await?;
+    let archive = match archive {
+        Archive::Whole(bytes) => body_full(bytes.into()),
+        Archive::Stream(pieces) => body_try_stream(pieces),
+    };
     let options = UploadToContainerOptionsBuilder::new().path("/").build();
-    let filled = interruptible(ctx, engine.upload_to_container(&id, Some(options), archive)).await;
-    removal.now().await;
+    let filled = interruptible(ctx, engine.upload_to_container(container.name(), Some(options), archive)).await;
+    container.remove().await;
     filled
 }
 
@@ -110,53 +162,39 @@ pub async fn run(
     config: &BuildpacksConfig,
     spec: ContainerSpec,
     control_archive: Vec<u8>,
-) -> Result<(PhaseEnd, Vec<(Control, Vec<u8>)>), Failure> {
+) -> Result<PhaseOutcome, Failure> {
     let phase = spec.phase;
-    let mut removal = create(engine, ctx, body(config, spec)).await?;
-    let id = removal.id.clone().unwrap_or_default();
-    let ended = drive(engine, ctx, config, phase, &id, control_archive).await;
-    removal.now().await;
-    ended
-}
-
-async fn drive(
-    engine: &Docker,
-    ctx: &StageContext,
-    config: &BuildpacksConfig,
-    phase: Phase,
-    id: &str,
-    control_archive: Vec<u8>,
-) -> Result<(PhaseEnd, Vec<(Control, Vec<u8>)>), Failure> {
-    let put = UploadToContainerOptionsBuilder::new().path("/ctl").build();
-    let archive = bollard::body_full(Bytes::from(control_archive));
-    interruptible(ctx, engine.upload_to_container(id, Some(put), archive)).await?;
-    let attach = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
-    let AttachContainerResults { output, input } = interruptible(ctx, engine.attach_container(id, Some(attach))).await?;
-    drop(input);
-    interruptible(ctx, engine.start_container(id, None::<StartContainerOptions>)).await?;
-
-    let mut lines = Lines::new(ctx);
-    let finished = tokio::select! {
-        finished = follow(engine, id, output, &mut lines) => finished,
-        () = tokio::time::sleep(config.phase_timeout) => return Err(Failure::new(
+    let container = create(engine, ctx, body(config, spec)).await?;
+    let driving = drive(engine, ctx, phase, container.name(), control_archive);
+    let ended = match tokio::time::timeout(config.phase_timeout, driving).await {
+        Ok(ended) => ended,
+        Err(_) => Err(Failure::new(
             Code::BuildTimeout,
             format!("The {} phase took longer than {} s.", phase.name(), config.phase_timeout.as_secs()),
             "Make the build quicker, or have BUILDPACKS_PHASE_TIMEOUT raised.",
         )),
-        () = ctx.cancel.cancelled() => return Err(Failure::interrupted()),
     };
-    lines.finish();
-    finished.map_err(engine_failure)?;
-    let state = interruptible(ctx, engine.inspect_container(id, None)).await?.state.unwrap_or_default();
-    let end = PhaseEnd {
-        exit_code: state.exit_code.unwrap_or(-1),
-        out_of_memory: state.oom_killed.unwrap_or(false),
-        tail: lines.tail.into(),
-    };
+    container.remove().await;
+    ended
+}
+
+async fn drive(engine: &Docker, ctx: &StageContext, phase: Phase, name: &str, archive: Vec<u8>) -> Result<PhaseOutcome, Failure> {
+    let put = UploadToContainerOptionsBuilder::new().path("/ctl").build();
+    interruptible(ctx, engine.upload_to_container(name, Some(put), body_full(Bytes::from(archive)))).await?;
+    let attach = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+    let AttachContainerResults { output, input } = interruptible(ctx, engine.attach_container(name, Some(attach))).await?;
+    interruptible(ctx, engine.start_container(name, None::<StartContainerOptions>)).await?;
+    let mut lines = Lines::new(ctx);
+    let followed = interruptible(ctx, follow(engine, name, output, &mut lines)).await;
+    let tail = lines.finish();
+    drop(input);
+    followed?;
+    let state = interruptible(ctx, engine.inspect_container(name, None)).await?.state.unwrap_or_default();
+    let end = PhaseEnd { exit_code: state.exit_code.unwrap_or(-1), out_of_memory: state.oom_killed.unwrap_or(false), tail };
     let mut outputs = Vec::new();
     if end.exit_code == 0 {
         for &control in phase.outputs() {
-            outputs.push((control, fetch(engine, ctx, id, control).await?));
+            outputs.push((control, fetch(engine, ctx, name, control).await?));
         }
     }
     Ok((end, outputs))
@@ -165,76 +203,57 @@ async fn drive(
 /// Passes output on until the container has ended. A process in the background that keeps its output open does not outlive pid 1.
 async fn follow(
     engine: &Docker,
-    id: &str,
-    mut output: impl futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Unpin,
+    name: &str,
+    mut output: impl Stream<Item = Result<LogOutput, Error>> + Unpin,
     lines: &mut Lines<'_>,
-) -> Result<(), bollard::errors::Error> {
-    let mut wait = engine.wait_container(id, None::<WaitContainerOptions>);
-    let mut ended = false;
-    let last = tokio::time::sleep(Duration::MAX / 4);
-    tokio::pin!(last);
+) -> Result<(), Error> {
+    let mut wait = engine.wait_container(name, None::<WaitContainerOptions>);
+    let mut output_ended = false;
     loop {
         tokio::select! {
-            biased;
-            piece = output.next() => match piece {
-                Some(Ok(LogOutput::StdErr { message })) => lines.push(LogType::Stderr, &message),
-                Some(Ok(other)) => lines.push(LogType::Stdout, other.as_ref()),
+            piece = output.next(), if !output_ended => match piece {
+                Some(Ok(LogOutput::StdErr { message })) => lines.stderr(&message),
+                Some(Ok(other)) => lines.stdout(other.as_ref()),
                 Some(Err(error)) => return Err(error),
-                None if ended => return Ok(()),
-                None => {
-                    // Output is over; the exit code comes with the wait.
-                    return match wait.next().await {
-                        Some(Err(error)) if !matches!(error, bollard::errors::Error::DockerContainerWaitError { .. }) => Err(error),
-                        _ => Ok(()),
-                    };
-                }
+                None => output_ended = true,
             },
-            waited = wait.next(), if !ended => match waited {
-                Some(Err(error)) if !matches!(error, bollard::errors::Error::DockerContainerWaitError { .. }) => return Err(error),
-                _ => {
-                    ended = true;
-                    last.as_mut().reset(tokio::time::Instant::now() + LAST_OUTPUT);
+            ended = wait.next() => {
+                // An exit code other than 0 comes as an error.
+                if let Some(Err(error)) = ended && !matches!(error, Error::DockerContainerWaitError { .. }) {
+                    return Err(error);
                 }
-            },
-            () = &mut last => return Ok(()),
+                break;
+            }
         }
     }
-}
-
-async fn create<'a>(engine: &'a Docker, ctx: &'a StageContext, body: ContainerCreateBody) -> Result<Removal<'a>, Failure> {
-    let name = container_name(ctx);
-    let options = CreateContainerOptionsBuilder::new().name(&name).build();
-    // By name from the first moment: a create whose answer never comes is removed all the same.
-    let mut removal = Removal { engine, ctx, id: Some(name) };
-    match interruptible(ctx, engine.create_container(Some(options), body)).await {
-        Ok(created) => {
-            removal.id = Some(created.id);
-            Ok(removal)
+    let rest = async {
+        while let Some(piece) = output.next().await {
+            match piece? {
+                LogOutput::StdErr { message } => lines.stderr(&message),
+                other => lines.stdout(other.as_ref()),
+            }
         }
-        Err(failure) => Err(failure),
-    }
-}
-
-fn container_name(ctx: &StageContext) -> String {
-    let mut random = [0u8; 4];
-    let unique = match aws_lc_rs::rand::fill(&mut random) {
-        Ok(()) => hex::encode(random),
-        Err(_) => "x".to_owned(),
+        Ok(())
     };
-    format!("slipway-{}-{}-{unique}", ctx.deployment, ctx.attempt)
+    // What comes later than that is nobody's last word.
+    if output_ended { Ok(()) } else { tokio::time::timeout(LAST_OUTPUT, rest).await.unwrap_or(Ok(())) }
 }
 
 fn body(config: &BuildpacksConfig, spec: ContainerSpec) -> ContainerCreateBody {
     let memory = i64::try_from(config.memory_bytes).unwrap_or(i64::MAX);
-    let scratch = |path: &str| Mount { target: Some(path.to_owned()), typ: Some(MountType::VOLUME), ..Default::default() };
-    let mut mounts = volume_mounts(&spec.mounts);
-    mounts.extend([scratch("/ctl"), scratch("/tmp")]);
     let file_bytes = i64::try_from(config.file_bytes).unwrap_or(i64::MAX);
+    let mut mounts = volume_mounts(&spec.mounts);
+    mounts.extend(spec.scratch.iter().map(|path| Mount {
+        target: Some(path.clone()),
+        typ: Some(MountType::VOLUME),
+        ..Default::default()
+    }));
+    let mut command = spec.command.into_iter();
     ContainerCreateBody {
         image: Some(spec.image),
         // The image's own entrypoint must not stand before the phase.
-        entrypoint: Some(spec.command.iter().take(1).cloned().collect()),
-        cmd: Some(spec.command.iter().skip(1).cloned().collect()),
+        entrypoint: Some(command.by_ref().take(1).collect()),
+        cmd: Some(command.collect()),
         user: Some(format!("{}:{}", spec.user.uid, spec.user.gid)),
         env: Some(spec.environment),
         labels: Some(spec.labels),
@@ -249,7 +268,11 @@ fn body(config: &BuildpacksConfig, spec: ContainerSpec) -> ContainerCreateBody {
             memory_swap: Some(memory),
             nano_cpus: Some((config.cpus * 1e9) as i64),
             pids_limit: Some(i64::from(config.pids)),
-            ulimits: Some(vec![ResourcesUlimits { name: Some("fsize".to_owned()), soft: Some(file_bytes), hard: Some(file_bytes) }]),
+            ulimits: Some(vec![ResourcesUlimits {
+                name: Some("fsize".to_owned()),
+                soft: Some(file_bytes),
+                hard: Some(file_bytes),
+            }]),
             // A build that prints for ever must not fill the Engine's disk: its output goes to us alone.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             mounts: Some(mounts),
@@ -260,113 +283,28 @@ fn body(config: &BuildpacksConfig, spec: ContainerSpec) -> ContainerCreateBody {
 }
 
 fn volume_mounts(mounts: &[(String, VolumeMount)]) -> Vec<Mount> {
-    mounts
-        .iter()
-        .map(|(name, mount)| Mount {
-            source: Some(name.clone()),
-            target: Some(mount.volume.path().to_owned()),
-            typ: Some(MountType::VOLUME),
-            read_only: Some(mount.read_only),
-            // Nothing of the image is copied into the volume: its owner comes from the worker.
-            volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
-            ..Default::default()
-        })
-        .collect()
+    let mount = |(name, mount): &(String, VolumeMount)| Mount {
+        source: Some(name.clone()),
+        target: Some(mount.volume.path().to_owned()),
+        typ: Some(MountType::VOLUME),
+        read_only: Some(mount.read_only),
+        // Nothing of the image is copied into the volume: its owner comes from the worker.
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+        ..Default::default()
+    };
+    mounts.iter().map(mount).collect()
 }
 
-async fn fetch(engine: &Docker, ctx: &StageContext, id: &str, control: Control) -> Result<Vec<u8>, Failure> {
+async fn fetch(engine: &Docker, ctx: &StageContext, name: &str, control: Control) -> Result<Vec<u8>, Failure> {
     let path = format!("/ctl/out/{}", control.file());
     let options = DownloadFromContainerOptionsBuilder::new().path(&path).build();
-    let mut stream = engine.download_from_container(id, Some(options));
+    let mut stream = engine.download_from_container(name, Some(options));
     let mut archive = Vec::new();
-    while let Some(piece) = interruptible_next(ctx, &mut stream).await? {
+    while let Some(piece) = interruptible(ctx, async { stream.next().await.transpose() }).await? {
         archive.extend_from_slice(&piece);
-        if archive.len() > 8 << 20 {
-            return Err(lifecycle_failure(format!("{} is larger than any such file", control.file())));
+        if archive.len() > MAX_FETCHED {
+            return Err(lifecycle_failure(&format!("{} is larger than any such file", control.file())));
         }
     }
-    control::first_file(&archive).map_err(|error| lifecycle_failure(format!("{} cannot be read: {error}", control.file())))
-}
-
-pub fn lifecycle_failure(cause: String) -> Failure {
-    Failure::new(
-        Code::BuildpacksLifecycle,
-        format!("The lifecycle did not do as expected: {cause}."),
-        "Check BUILDPACKS_LIFECYCLE_IMAGE and BUILDPACKS_BUILDERS.",
-    )
-}
-
-pub fn engine_failure(error: bollard::errors::Error) -> Failure {
-    crate::image::engine_failure(&error)
-}
-
-/// Waits for the Engine unless the job is stopped first.
-pub async fn interruptible<T>(
-    ctx: &StageContext,
-    call: impl Future<Output = Result<T, bollard::errors::Error>>,
-) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        () = ctx.cancel.cancelled() => Err(Failure::interrupted()),
-        answer = call => answer.map_err(engine_failure),
-    }
-}
-
-async fn interruptible_next(
-    ctx: &StageContext,
-    stream: &mut (impl futures_util::Stream<Item = Result<Bytes, bollard::errors::Error>> + Unpin),
-) -> Result<Option<Bytes>, Failure> {
-    interruptible(ctx, async { stream.next().await.transpose() }).await
-}
-
-/// Output pieces → redacted lines in the job's log; keeps the tail for the failure's words.
-struct Lines<'a> {
-    ctx: &'a StageContext,
-    streams: [(LogType, StreamRedactor, Vec<u8>); 2],
-    tail: VecDeque<String>,
-}
-
-impl<'a> Lines<'a> {
-    fn new(ctx: &'a StageContext) -> Self {
-        let stream = |kind| (kind, ctx.redactor.stream(), Vec::new());
-        Self { ctx, streams: [stream(LogType::Stdout), stream(LogType::Stderr)], tail: VecDeque::new() }
-    }
-
-    fn push(&mut self, kind: LogType, piece: &[u8]) {
-        let index = usize::from(kind == LogType::Stderr);
-        let masked = self.streams[index].1.push(piece);
-        self.streams[index].2.extend_from_slice(&masked);
-        self.flush(index, false);
-    }
-
-    fn finish(&mut self) {
-        for index in 0..self.streams.len() {
-            let rest = self.streams[index].1.finish();
-            self.streams[index].2.extend_from_slice(&rest);
-            self.flush(index, true);
-        }
-    }
-
-    fn flush(&mut self, index: usize, all: bool) {
-        let (kind, _, buffer) = &mut self.streams[index];
-        let mut start = 0;
-        while start < buffer.len() {
-            let rest = &buffer[start..];
-            let (line, next) = match rest.iter().take(MAX_LINE).position(|&b| b == b'\n') {
-                Some(end) => (&rest[..end], start + end + 1),
-                None if rest.len() >= MAX_LINE => (&rest[..MAX_LINE], start + MAX_LINE),
-                None if all => (rest, buffer.len()),
-                None => break,
-            };
-            let line = safe_line(line);
-            self.ctx.log.line(*kind, &line);
-            if self.tail.len() == TAIL_LINES {
-                self.tail.pop_front();
-            }
-            let end = line.floor_char_boundary(500);
-            self.tail.push_back(line[..end].to_owned());
-            start = next;
-        }
-        buffer.drain(..start);
-    }
+    control::first_file(&archive).map_err(|error| lifecycle_failure(&format!("{} cannot be read: {error}", control.file())))
 }

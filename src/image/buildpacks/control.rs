@@ -60,7 +60,7 @@ pub fn archive(
     }
     if phase.talks_to_registry() {
         tar.directory("in/docker", 0, 0)?;
-        tar.private(&"in/docker/config.json".to_owned(), docker_config(logins).as_bytes(), user)?;
+        tar.private("in/docker/config.json", docker_config(logins).as_bytes(), user)?;
         if let Some(ca) = ca {
             tar.file("in/ca.pem", ca, 0)?;
         }
@@ -88,10 +88,15 @@ fn docker_config(logins: &[RegistryLogin<'_>]) -> String {
         .map(|login| {
             let pair = format!("{}:{}", login.username, login.password.expose_secret());
             let auth = base64::engine::general_purpose::STANDARD.encode(pair);
-            (login.host.to_owned(), serde_json::json!({ "auth": auth }))
+            (config_key(login.host).to_owned(), serde_json::json!({ "auth": auth }))
         })
         .collect();
     serde_json::json!({ "auths": auths }).to_string()
+}
+
+/// Docker Hub has a name of its own in these files.
+fn config_key(host: &str) -> &str {
+    if super::images::same_registry(host, "docker.io") { "https://index.docker.io/v1/" } else { host }
 }
 
 struct Archive(tar::Builder<Vec<u8>>);

@@ -51,13 +51,19 @@ impl PhaseEnd {
                 "Keep files smaller, or have BUILDPACKS_FILE_BYTES raised.",
             );
         }
+        // The trusted creator's output is the app's too: its words count only where no buildpack has failed.
+        let of_registry = phase != Phase::Creator || !matches!(self.exit_code, 20..=22 | 51 | 52);
         if phase.talks_to_registry()
+            && of_registry
             && let Some(failure) = registry_failure(name, &said)
         {
             return failure;
         }
         match self.exit_code {
-            3 | 11 | 12 => self.operators(name, "The builder and the lifecycle do not fit together. Check BUILDPACKS_BUILDERS and BUILDPACKS_LIFECYCLE_IMAGE."),
+            3 | 11 | 12 => self.operators(
+                name,
+                "The builder and the lifecycle do not fit together. Check BUILDPACKS_BUILDERS and BUILDPACKS_LIFECYCLE_IMAGE.",
+            ),
             20 => Failure::new(
                 Code::BuildpacksNothingDetected,
                 format!("There is no Dockerfile, and no buildpack recognised the repository{}.", self.looked()),
@@ -92,7 +98,11 @@ impl PhaseEnd {
     }
 
     fn operators(&self, name: &str, way_out: &str) -> Failure {
-        Failure::new(Code::BuildpacksLifecycle, format!("The {name} phase ended with exit code {}{}.", self.exit_code, self.last()), way_out)
+        Failure::new(
+            Code::BuildpacksLifecycle,
+            format!("The {name} phase ended with exit code {}{}.", self.exit_code, self.last()),
+            way_out,
+        )
     }
 
     /// `: <last line that says something>`
@@ -125,7 +135,16 @@ fn registry_failure(name: &str, said: &dyn Fn(&[&str]) -> bool) -> Option<Failur
             "Check the registry's credentials and their right to this repository.",
         ));
     }
-    if said(&["connection refused", "no such host", "i/o timeout", "x509:", "tls handshake", "502 bad gateway", "503 service", "connection reset"]) {
+    if said(&[
+        "connection refused",
+        "no such host",
+        "i/o timeout",
+        "x509:",
+        "tls handshake",
+        "502 bad gateway",
+        "503 service",
+        "connection reset",
+    ]) {
         return Some(Failure::new(
             Code::RegistryUnreachable,
             format!("The {name} phase cannot reach the registry."),
@@ -149,21 +168,37 @@ mod tests {
     #[test]
     fn each_exit_code_of_the_lifecycle_has_its_own_words() {
         assert_eq!(code(Phase::Build, 0, true, &[]), None);
-        assert_eq!(code(Phase::Detect, 20, false, &["ERROR: No buildpack groups passed detection."]), Some(Code::BuildpacksNothingDetected));
+        assert_eq!(
+            code(Phase::Detect, 20, false, &["ERROR: No buildpack groups passed detection."]),
+            Some(Code::BuildpacksNothingDetected)
+        );
         assert_eq!(code(Phase::Detect, 21, false, &["err:  lab/shell@0.1.0 (3)"]), Some(Code::BuildpacksDetectFailed));
         assert_eq!(code(Phase::Build, 51, false, &["ERROR: failed to build: exit status 7"]), Some(Code::BuildpacksBuildFailed));
         assert_eq!(code(Phase::Build, 51, true, &["Killed"]), Some(Code::BuildpacksMemory));
-        assert_eq!(code(Phase::Build, 51, false, &["sh: can't fork: Resource temporarily unavailable"]), Some(Code::BuildpacksProcesses));
+        assert_eq!(
+            code(Phase::Build, 51, false, &["sh: can't fork: Resource temporarily unavailable"]),
+            Some(Code::BuildpacksProcesses)
+        );
         assert_eq!(code(Phase::Analyze, 1, false, &["GET https://r/v2/: 401 Unauthorized"]), Some(Code::RegistryDenied));
-        assert_eq!(code(Phase::Export, 62, false, &["get run image top layer SHA: image has no layers"]), Some(Code::RegistryDenied));
-        assert_eq!(code(Phase::Analyze, 1, false, &["dial tcp 127.0.0.1:5000: connect: connection refused"]), Some(Code::RegistryUnreachable));
+        assert_eq!(
+            code(Phase::Export, 62, false, &["get run image top layer SHA: image has no layers"]),
+            Some(Code::RegistryDenied)
+        );
+        assert_eq!(
+            code(Phase::Analyze, 1, false, &["dial tcp 127.0.0.1:5000: connect: connection refused"]),
+            Some(Code::RegistryUnreachable)
+        );
         assert_eq!(code(Phase::Detect, 11, false, &[]), Some(Code::BuildpacksLifecycle));
         assert_eq!(code(Phase::Build, 137, false, &[]), Some(Code::BuildpacksKilled));
     }
 
     #[test]
     fn a_user_reads_which_buildpacks_looked_at_the_repository() {
-        let end = PhaseEnd { exit_code: 20, out_of_memory: false, tail: vec!["======== Results ========".into(), "fail: lab/shell@0.1.0".into()] };
+        let end = PhaseEnd {
+            exit_code: 20,
+            out_of_memory: false,
+            tail: vec!["======== Results ========".into(), "fail: lab/shell@0.1.0".into()],
+        };
         let failure = end.into_result(Phase::Detect, LIMITS).unwrap_err();
         assert!(failure.cause.contains("lab/shell@0.1.0"), "{failure}");
     }

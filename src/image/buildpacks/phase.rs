@@ -76,6 +76,7 @@ pub struct Target {
 }
 
 impl Phase {
+    #[cfg(test)]
     pub const SEPARATE: [Phase; 5] = [Phase::Analyze, Phase::Detect, Phase::Restore, Phase::Build, Phase::Export];
 
     pub fn name(self) -> &'static str {
@@ -115,6 +116,14 @@ impl Phase {
             Phase::Export => vec![ro(Volume::Workspace), rw(Volume::Layers), rw(Volume::Cache)],
             Phase::Creator => vec![rw(Volume::Workspace), rw(Volume::Layers), rw(Volume::Cache)],
         }
+    }
+
+    /// Paths that may be written to and go with the container: the root file system is read-only.
+    pub fn scratch(self, home: Option<&str>) -> Vec<String> {
+        let mut paths = vec!["/ctl".to_owned(), "/tmp".to_owned()];
+        // Public buildpacks write to the builder's HOME.
+        paths.extend(home.filter(|_| self.in_builder_image()).map(str::to_owned));
+        paths
     }
 
     /// Put into `/ctl/in` before the start, readable only.
@@ -166,7 +175,15 @@ impl Phase {
                 cmd.push(&target.image);
             }
             Phase::Detect => {
-                cmd.extend(["/cnb/lifecycle/detector", "-app", "/workspace", "-platform", "/ctl/in/platform", "-layers", "/layers"]);
+                cmd.extend([
+                    "/cnb/lifecycle/detector",
+                    "-app",
+                    "/workspace",
+                    "-platform",
+                    "/ctl/in/platform",
+                    "-layers",
+                    "/layers",
+                ]);
                 cmd.extend(["-order", "/cnb/order.toml", "-analyzed", "/ctl/in/analyzed.toml"]);
                 cmd.extend(["-group", "/ctl/out/group.toml", "-plan", "/ctl/out/plan.toml"]);
             }
@@ -175,7 +192,15 @@ impl Phase {
                 cmd.extend(["-group", "/ctl/in/group.toml", "-analyzed", "/ctl/out/analyzed.toml"]);
             }
             Phase::Build => {
-                cmd.extend(["/cnb/lifecycle/builder", "-app", "/workspace", "-platform", "/ctl/in/platform", "-layers", "/layers"]);
+                cmd.extend([
+                    "/cnb/lifecycle/builder",
+                    "-app",
+                    "/workspace",
+                    "-platform",
+                    "/ctl/in/platform",
+                    "-layers",
+                    "/layers",
+                ]);
                 cmd.extend(["-analyzed", "/ctl/in/analyzed.toml", "-group", "/ctl/in/group.toml", "-plan", "/ctl/in/plan.toml"]);
             }
             Phase::Export => {
@@ -186,7 +211,15 @@ impl Phase {
                 cmd.extend(["-report", "/ctl/out/report.toml", &target.image]);
             }
             Phase::Creator => {
-                cmd.extend(["/cnb/lifecycle/creator", "-app", "/workspace", "-platform", "/ctl/in/platform", "-layers", "/layers"]);
+                cmd.extend([
+                    "/cnb/lifecycle/creator",
+                    "-app",
+                    "/workspace",
+                    "-platform",
+                    "/ctl/in/platform",
+                    "-layers",
+                    "/layers",
+                ]);
                 cmd.extend(["-cache-dir", "/cache", "-run-image", &target.run_image, "-report", "/ctl/out/report.toml"]);
                 if let Some(previous) = &target.previous {
                     cmd.extend(["-previous-image", previous]);
@@ -248,7 +281,10 @@ mod tests {
         for phase in Phase::SEPARATE.into_iter().filter(|p| p.runs_foreign_code()) {
             assert!(!phase.talks_to_registry(), "{phase:?}");
             assert!(phase.mounts().iter().all(|m| m.volume != Volume::Cache), "{phase:?}");
-            assert!(phase.environment(USER, true).iter().all(|e| !e.starts_with("DOCKER_CONFIG") && !e.starts_with("SSL_")), "{phase:?}");
+            assert!(
+                phase.environment(USER, true).iter().all(|e| !e.starts_with("DOCKER_CONFIG") && !e.starts_with("SSL_")),
+                "{phase:?}"
+            );
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Job {
     pub git: GitSource,
     /// Path of the Dockerfile inside the repository, normalised: no leading `/` or `./`, no `..`, no `\`.
     pub dockerfile: Option<String>,
+    /// The buildpacks builder that the job asks for, as an image reference. The operator's list decides whether it may be used.
+    pub builder: Option<String>,
     pub env: Vec<EnvVar>,
     pub ports: Vec<Port>,
 }

@@ -74,6 +74,7 @@ object!(RawJob {
     branch: Scalar = "branch",
     repository: Scalar = "repositoryName",
     dockerfile: Scalar = "runtimeFilePath",
+    builder: Scalar = "builder",
     provider: Group<RawProvider> = "gitProvider",
     env: Group<Items<RawEnv>> = "environmentVariables",
     ports: Group<Items<RawPort>> = "ports",

@@ -13,6 +13,7 @@ const NAMED_PROBLEMS: usize = 20;
 const MAX_PATH_BYTES: usize = 4096;
 const MAX_URL_BYTES: usize = 2048;
 const MAX_USERNAME_BYTES: usize = 255;
+const MAX_IMAGE_BYTES: usize = 512;
 
 pub(super) fn validate(raw: RawJob, github_url: &Url) -> Result<Job, JobRejected> {
     let deployment_id = raw.deployment_id();
@@ -37,14 +38,21 @@ pub(super) fn validate(raw: RawJob, github_url: &Url) -> Result<Job, JobRejected
     let commit = wrong.commit(raw.commit);
     let git = wrong.git(raw.provider, repository.as_ref(), github_url);
     let dockerfile = wrong.dockerfile(raw.dockerfile);
+    let builder = wrong.builder(raw.builder);
     let env = wrong.env(raw.env);
     let ports = wrong.ports(raw.ports);
 
-    match (deployment, service, repository, branch, commit, git, dockerfile) {
-        (Some(deployment), Some(service), Some(repository), Some(branch), Some(commit), Some(git), Some(dockerfile))
-            if wrong.count == 0 =>
-        {
-            Ok(Job { deployment, service, repository, branch, commit, git, dockerfile, env, ports })
+    match (deployment, service, repository, branch, commit, git, (dockerfile, builder)) {
+        (
+            Some(deployment),
+            Some(service),
+            Some(repository),
+            Some(branch),
+            Some(commit),
+            Some(git),
+            (Some(dockerfile), Some(builder)),
+        ) if wrong.count == 0 => {
+            Ok(Job { deployment, service, repository, branch, commit, git, dockerfile, builder, env, ports })
         }
         _ => Err(JobRejected { deployment: deployment_id, failure: wrong.into_failure() }),
     }
@@ -191,6 +199,17 @@ impl Problems {
                 None
             }
         }
+    }
+
+    /// `Some(None)`: none is named. Only the shape of a reference is looked at: the operator's list has the say.
+    fn builder(&mut self, value: Scalar) -> Option<Option<String>> {
+        let Some(text) = self.text("builder", value)? else { return Some(None) };
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':' | b'@');
+        if text.len() > MAX_IMAGE_BYTES || !text.bytes().all(allowed) {
+            self.add("builder", "is no image reference");
+            return None;
+        }
+        Some(Some(text))
     }
 
     fn list<T>(&mut self, field: &str, list: Group<Items<T>>) -> Vec<Group<T>> {

@@ -90,6 +90,12 @@ impl Proxy {
         self.wait_for_traffic("a connection", within, |t| t.connections > 0).await;
     }
 
+    /// Waits until somebody connects after now.
+    pub async fn wait_for_another_connection(&self, within: Duration) {
+        let before = self.traffic.borrow().connections;
+        self.wait_for_traffic("another connection", within, |t| t.connections > before).await;
+    }
+
     /// Waits until so many bytes have passed since the proxy was made.
     pub async fn wait_for_bytes(&self, bytes: usize, within: Duration) {
         self.wait_for_traffic(&format!("{bytes} bytes"), within, |t| t.bytes >= bytes).await;

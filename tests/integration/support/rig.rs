@@ -158,6 +158,18 @@ impl Rig {
         self.ended_as("CANCELLED", job).await
     }
 
+    /// Waits until the end of every job is put away: the dashboard's answer to it has arrived at the worker.
+    pub async fn settle(&self) {
+        eventually("every job is put away", Duration::from_secs(10), async || {
+            let mut owned = Vec::new();
+            for key in self.redis.command::<Vec<String>>(&["KEYS", "*:claimed:*"]).await {
+                owned.extend(self.redis.command::<Vec<String>>(&["LRANGE", &key, "0", "-1"]).await);
+            }
+            if owned.is_empty() { Ok(()) } else { Err(format!("{owned:?}")) }
+        })
+        .await;
+    }
+
     async fn ended_as(&self, wanted: &str, job: &Job) -> End {
         let end = self.end(job).await;
         assert_eq!(end.status, wanted, "the end of {}: {}\nits log:\n{}", job.id, end.error, self.dashboard.log(&job.id));

@@ -1,0 +1,266 @@
+//! Redis in trouble: a clear word, no crash, and it goes on by itself.
+
+use slipway::config::QueueConfig;
+use slipway::protocol::Code;
+use slipway::queue::{
+    CancelFound, ClaimFate, Fenced, GateState, Keys, Notice, Producer, Queue, QueueError, WorkerIdentity, rule,
+};
+
+use crate::rig::*;
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_or_refuses_the_login_is_named_with_address_cause_and_cure() {
+    let redis = Redis::start().await;
+    let _: () = redis.cmd(&["CONFIG", "SET", "requirepass", "right"]).await;
+    let connect = async |config: QueueConfig| Producer::connect(&config).await.err().unwrap();
+    let wrong = connect(QueueConfig { password: Some("wrong".to_owned().into()), ..redis.config() }).await;
+    assert!(matches!(wrong, QueueError::Denied { .. }), "{wrong}");
+    let none = connect(redis.config()).await;
+    assert!(matches!(none, QueueError::Denied { .. }), "{none}");
+    let gone = connect(QueueConfig { port: 1, ..redis.config() }).await.to_string();
+    assert!(gone.contains("127.0.0.1:1") && gone.contains("refused") && gone.contains("REDIS_HOST"), "{gone}");
+    let bad = connect(QueueConfig { queue_name: "a{b".into(), ..redis.config() }).await;
+    assert!(matches!(bad, QueueError::Name { .. }), "{bad}");
+}
+
+#[tokio::test]
+async fn what_answers_but_is_no_redis_is_named_so() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let web = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    };
+    let redis = Redis::start().await;
+    let config = QueueConfig { port, ..redis.config() };
+    let error = tokio::select! {
+        () = web => unreachable!(),
+        answer = within(10, Producer::connect(&config)) => answer.err().unwrap(),
+    };
+    assert!(matches!(error, QueueError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_of_a_wrong_type_is_named_nothing_is_lost_and_it_goes_on_when_it_is_gone() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    for key in
+        ["q", "{q}:incoming", "{q}:workers", "{q}:jobs", "{q}:service", "{q}:tombs", "{q}:crashes", "{q}:ended", "{q}:dead"]
+    {
+        let moved: Result<(), _> = redis.try_cmd(&["RENAME", key, "{q}:aside"]).await;
+        let _: () = redis.cmd(&["SET", key, "a string"]).await;
+        let job = job(&format!("d{}", key.replace(|c: char| !c.is_ascii_alphanumeric(), "")), "s");
+        if key == "q" {
+            let error = producer.enqueue(job.as_bytes(), &id("dq"), false).await.unwrap_err().to_string();
+            assert!(error.contains("q is a string, not a list") && error.contains("Rename or delete"), "{error}");
+        } else {
+            redis.push(&job).await;
+        }
+        let patient = tokio::time::timeout(std::time::Duration::from_millis(1500), worker.queue.claim()).await;
+        let _: i64 = redis.cmd(&["DEL", key]).await;
+        if moved.is_ok() {
+            let _: () = redis.cmd(&["RENAME", "{q}:aside", key]).await;
+        }
+        if key == "q" {
+            redis.push(&job).await;
+        }
+        let claim = match patient {
+            Ok(claim) => claim,
+            Err(_) => worker.claim().await,
+        };
+        assert_eq!(claim.payload, job, "{key}");
+        assert_eq!(worker.queue.store_outcome(&claim, &failed(Code::GitAuth)).await.unwrap(), Fenced::Stored, "{key}");
+        worker.queue.acknowledge(&claim).await.unwrap();
+        assert_eq!(redis.len(&worker.claimed()).await, 0, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_redis_drains_and_takes_no_new_job() {
+    let redis = Redis::start().await;
+    let mut worker = redis.worker().await;
+    for n in 0..20 {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+    }
+    redis.push("not json").await;
+    let _: () = redis.cmd(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    let error = producer.enqueue(b"{}", &id("x"), false).await.unwrap_err().to_string();
+    assert!(error.contains("maxmemory") && error.contains("Raise"), "{error}");
+    assert_eq!(producer.cancel(&id("d19")).await.unwrap(), CancelFound::Queued);
+    let Notice::Claimed(cancelled) = worker.notice(5).await else { panic!() };
+    assert_eq!(name(&cancelled), "d19");
+    for _ in 0..19 {
+        let claim = worker.claim().await;
+        assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
+        worker.queue.acknowledge(&claim).await.unwrap();
+    }
+    worker.queue.dead_letter(&worker.claim().await, "{}").await.unwrap();
+    assert_eq!((redis.len("q").await, redis.len(&worker.claimed()).await), (0, 1));
+    // The next renewals are PEXPIREs: not refused.
+    until(15, "renewed", async || redis.cmd::<i64>(&["PTTL", &worker.lease()]).await > 29_000).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_became_a_read_only_replica_is_named_and_the_worker_goes_on_after_the_failover() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    redis.push(&job("d2", "s2")).await;
+    let claim = worker.claim().await;
+    let _: () = redis.cmd(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let error = producer.enqueue(b"{}", &id("x"), false).await.unwrap_err().to_string();
+    assert!(error.contains("read-only replica") && error.contains("primary"), "{error}");
+    let error = worker.queue.store_outcome(&claim, &builded()).await.unwrap_err().to_string();
+    assert!(error.contains("read-only replica"), "{error}");
+    let (next, ()) = within(20, async {
+        tokio::join!(worker.queue.claim(), async {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            let _: () = redis.cmd(&["REPLICAOF", "NO", "ONE"]).await;
+        })
+    })
+    .await;
+    assert_eq!(name(&next), "d2");
+    assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn an_acl_user_with_the_listed_rights_and_no_other_can_do_everything() {
+    let redis = Redis::start().await;
+    let config = user(&redis, &[]).await;
+    assert!(Queue::check(&config).await.unwrap().lacking.is_empty());
+    let worker = Worker::start(&config, tempfile::tempdir().unwrap(), std::time::Duration::from_secs(60)).await;
+    let mut other = Worker::start(&config, tempfile::tempdir().unwrap(), std::time::Duration::from_secs(60)).await;
+    let producer = Producer::connect(&config).await.unwrap();
+    for n in 0..4 {
+        producer.enqueue(job(&format!("d{n}"), "svc").as_bytes(), &id(&format!("d{n}")), n == 3).await.unwrap();
+    }
+    let first = worker.claim().await;
+    assert_eq!((name(&first), &first.fate), ("d3", &ClaimFate::Superseded { by: id("d0") }));
+    worker.queue.store_outcome(&first, &cancelled()).await.unwrap();
+    assert_eq!(worker.queue.may_post(&first).await.unwrap(), Fenced::Stored);
+    worker.queue.acknowledge(&first).await.unwrap();
+    producer.cancel(&id("d1")).await.unwrap();
+    let claimed = tokio::select! {
+        claim = other.queue.claim() => claim,
+        Some(Notice::Claimed(claim)) = other.notices.recv() => claim,
+    };
+    assert_eq!(claimed.deployment, Some(id(name(&claimed))));
+    assert!(other.queue.give_back(&claimed).await.unwrap());
+    let again = worker.claim().await;
+    worker.queue.dead_letter(&again, "{}").await.unwrap();
+    assert!(worker.queue.standing(&id("d2")).await.is_ok());
+    let (lease, dir) = (worker.lease(), worker.die().await);
+    let back = Worker::start(&config, dir, std::time::Duration::from_secs(60)).await;
+    back.queue.resume().await.unwrap();
+    back.queue.release().await.unwrap();
+    assert_eq!(redis.cmd::<i64>(&["EXISTS", &lease]).await, 0);
+}
+
+#[tokio::test]
+async fn without_a_right_the_check_names_it_and_the_worker_works_the_plain_way() {
+    let redis = Redis::start().await;
+    let config = user(&redis, &["-lmove"]).await;
+    let findings = Queue::check(&config).await.unwrap();
+    assert_eq!(findings.lacking, ["lmove"]);
+    assert!(findings.rule.contains("+lmove"));
+    let mut worker = Worker::start(&config, tempfile::tempdir().unwrap(), std::time::Duration::from_secs(60)).await;
+    plain_way(&redis, &mut worker).await;
+}
+
+#[tokio::test]
+async fn a_user_of_the_predecessor_with_the_list_and_the_channel_alone_still_gets_its_jobs() {
+    let redis = Redis::start().await;
+    let _: () = redis
+        .cmd(&["ACL", "SETUSER", "old", "on", ">pw", "~q", "&builder:cancel", "+blpop", "+lpush", "+subscribe", "+ping"])
+        .await;
+    let config = QueueConfig { username: Some("old".into()), password: Some("pw".to_owned().into()), ..redis.config() };
+    let mut worker = Worker::start(&config, tempfile::tempdir().unwrap(), std::time::Duration::from_secs(60)).await;
+    plain_way(&redis, &mut worker).await;
+}
+
+async fn plain_way(redis: &Redis, worker: &mut Worker) {
+    let mut gate = worker.gate.clone();
+    within(5, gate.open()).await;
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    assert_eq!((name(&claim), redis.len("q").await, redis.len("{q}:incoming").await), ("d1", 0, 0));
+    until(5, "it listens", async || redis.cmd::<i64>(&["PUBLISH", "builder:cancel", "d1"]).await > 0).await;
+    assert!(matches!(worker.notice(5).await, Notice::Cancelled(d) if d == id("d1")));
+    assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Cancelled);
+    assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    worker.queue.acknowledge(&claim).await.unwrap();
+    redis.push(&job("d2", "s2")).await;
+    let second = worker.claim().await;
+    assert!(worker.queue.give_back(&second).await.unwrap());
+    // A dropped claim loses no popped job either.
+    for _ in 0..20 {
+        let _ = tokio::time::timeout(std::time::Duration::from_micros(300), worker.queue.claim())
+            .await
+            .map(|c| assert_eq!(name(&c), "d2"));
+    }
+    assert_eq!(worker.gate.state(), GateState::Open);
+}
+
+async fn user(redis: &Redis, less: &[&str]) -> QueueConfig {
+    let keys = Keys::of("q").unwrap();
+    let rule = rule(&keys, "builder:cancel");
+    let mut parts = vec!["ACL", "SETUSER", "slipway", "reset", "on", ">pw"];
+    parts.extend(rule.split(' '));
+    parts.extend(less);
+    let _: () = redis.cmd(&parts).await;
+    QueueConfig { username: Some("slipway".into()), password: Some("pw".to_owned().into()), ..redis.config() }
+}
+
+#[tokio::test]
+async fn an_eviction_policy_that_may_evict_leases_is_advised_against() {
+    let redis = Redis::with(&["--maxmemory-policy", "volatile-lru"]).await;
+    let advice = Queue::check(&redis.config()).await.unwrap().advice;
+    assert!(advice.len() == 1 && advice[0].contains("volatile-lru") && advice[0].contains("noeviction"), "{advice:?}");
+}
+
+#[tokio::test]
+async fn all_keys_of_a_queue_lie_in_one_slot_and_the_protocol_works_on_a_cluster() {
+    let redis = Redis::with(&["--cluster-enabled", "yes"]).await;
+    let _: () = redis.cmd(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    until(10, "the cluster is whole", async || redis.cmd::<String>(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok"))
+        .await;
+    for queue in ["builder-queue", "{prod}:q", "q", "a:b{c}d"] {
+        let keys = Keys::of(queue).unwrap();
+        let slot: i64 = redis.cmd(&["CLUSTER", "KEYSLOT", queue]).await;
+        let (claimed, lease) = (keys.claimed("w1"), keys.lease("w1"));
+        for key in keys.typed().iter().map(|(key, _)| *key).chain([claimed.as_str(), &lease, &keys.probe]) {
+            assert_eq!(redis.cmd::<i64>(&["CLUSTER", "KEYSLOT", key]).await, slot, "{key}");
+        }
+        let config = QueueConfig { queue_name: queue.into(), ..redis.config() };
+        let mut worker = Worker::start(&config, tempfile::tempdir().unwrap(), std::time::Duration::from_secs(60)).await;
+        let producer = Producer::connect(&config).await.unwrap();
+        for n in 0..3 {
+            producer.enqueue(job(&format!("d{n}"), &format!("s{n}")).as_bytes(), &id(&format!("d{n}")), false).await.unwrap();
+        }
+        let claim = worker.claim().await;
+        producer.cancel(&id("d2")).await.unwrap();
+        assert!(matches!(worker.notice(10).await, Notice::Claimed(c) if name(&c) == "d2"));
+        worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+        assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+        worker.queue.acknowledge(&claim).await.unwrap();
+        let next = worker.claim().await;
+        assert!(worker.queue.give_back(&next).await.unwrap());
+        let again = worker.claim().await;
+        worker.queue.dead_letter(&again, "{}").await.unwrap();
+        worker.queue.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_in_the_same_work_dir_refuses_to_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let _held = WorkerIdentity::open(dir.path()).unwrap();
+    let error = WorkerIdentity::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("WORK_DIR"), "{error}");
+}
