@@ -85,6 +85,7 @@ impl Supervisor {
         // A claim whose answer is on its way is waited for by the queue itself, and resumed by the next start.
         drop(claim);
         drop(slot);
+        self.shared.queue.stop_claiming().await;
         self.drain(notices, signals).await
     }
 
