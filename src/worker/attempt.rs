@@ -23,9 +23,8 @@ use crate::protocol::{Code, DeploymentId, DeploymentStatus, Failure, Job, JobRej
 use crate::queue::{Claim, ClaimFate, Fenced, Gate, Queue, QueueError};
 use crate::registry::PushedImage;
 use crate::report::{Delivery, Fence, JobReport, Reporter};
-use crate::secrets::{Redactor, SecretString};
+use crate::secrets::{ActiveSecrets, Redactor, SecretString};
 use crate::stage::StageContext;
-use crate::telemetry::Masks;
 
 /// What all attempts of this worker share.
 pub struct Shared {
@@ -36,7 +35,7 @@ pub struct Shared {
     pub reporter: Arc<Reporter>,
     pub stages: Stages,
     /// What is masked in the worker's own log.
-    pub masks: Arc<Masks>,
+    pub secrets: Arc<ActiveSecrets>,
     /// Builds hold it for reading; a job that has killed workers before holds it for writing: it builds alone.
     pub alone: Arc<RwLock<()>>,
     /// Trips when the drain is over: effects that are still waiting for a peer leave their job to the next start.
@@ -65,7 +64,7 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
         Ok(job) => job_redactor(&shared, job),
         Err(_) => Redactor::new(&worker_secrets(&shared), &[], &[]),
     });
-    shared.masks.add(&redactor);
+    let _known = shared.secrets.register(redactor.clone());
     let Some(report) = open_report(&shared, &claim, &deployment, &redactor).await else {
         return;
     };
