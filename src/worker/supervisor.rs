@@ -57,10 +57,10 @@ impl Supervisor {
         let mut look = tokio::time::interval(PAUSE);
         loop {
             let waiting_for_slot = slot.is_none();
-            if let (Some(_), Some(resumed)) = (&slot, self.resumed.pop_front()) {
-                if let Some(slot) = slot.take() {
-                    self.start(resumed, Some(slot));
-                }
+            if slot.is_some()
+                && let Some(resumed) = self.resumed.pop_front()
+            {
+                self.start(resumed, slot.take());
                 continue;
             }
             if slot.is_some() && claim.is_none() && self.may_claim() {
