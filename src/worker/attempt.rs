@@ -41,9 +41,9 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
     };
     let redactor = Arc::new(match &job {
         Ok(job) => job_redactor(&shared, job),
-        Err(_) => Redactor::new(&shared.secrets(), &[], &[]),
+        Err(_) => Redactor::new(&shared.own_secrets(), &[], &[]),
     });
-    shared.masks.add(&redactor);
+    let _known = shared.secrets.register(redactor.clone());
     let Some(report) = open_report(&shared, &claim, &deployment, &redactor).await else {
         return;
     };
@@ -72,7 +72,7 @@ pub(super) fn now() -> String {
 }
 
 fn job_redactor(shared: &Shared, job: &Job) -> Redactor {
-    let mut secrets = shared.secrets();
+    let mut secrets = shared.own_secrets();
     secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
     let values: Vec<SecretString> = job.env.iter().map(|v| v.value.clone()).collect();
     let mut public = vec![job.service.as_str(), job.repository.as_str(), job.branch.as_str(), job.deployment.as_str()];

@@ -12,8 +12,7 @@ use crate::config::Config;
 use crate::housekeeping::Housekeeper;
 use crate::queue::{Gate, Queue, QueueError};
 use crate::report::Reporter;
-use crate::secrets::SecretString;
-use crate::telemetry::Masks;
+use crate::secrets::{ActiveSecrets, SecretString};
 
 /// What all attempts of this worker share.
 pub struct Shared {
@@ -24,7 +23,7 @@ pub struct Shared {
     pub reporter: Arc<Reporter>,
     pub stages: Stages,
     /// What is masked in the worker's own log.
-    pub masks: Arc<Masks>,
+    pub secrets: Arc<ActiveSecrets>,
     /// Builds hold it for reading; a job that has killed workers before holds it for writing: it builds alone.
     pub alone: Arc<RwLock<()>>,
     /// Trips when the drain is over: effects that are still waiting for a peer leave their job to the next start.
@@ -57,7 +56,7 @@ impl Shared {
     }
 
     /// The worker's own secrets, which no job may show either.
-    pub(super) fn secrets(&self) -> Vec<SecretString> {
+    pub(super) fn own_secrets(&self) -> Vec<SecretString> {
         let mut secrets = self.config.secrets();
         secrets.extend(self.stages.registry.iter().flat_map(crate::registry::RegistryStage::secrets));
         secrets

@@ -20,11 +20,11 @@ use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
 use crate::queue::{IdentityLock, Queue, WorkerIdentity};
 use crate::registry::RegistryStage;
 use crate::report::Reporter;
+use crate::secrets::ActiveSecrets;
 use crate::source::GitSourceStage;
-use crate::telemetry::Masks;
 
 /// Runs the daemon until it is told to stop. The exit code is the process's.
-pub async fn run(config: Config, masks: Arc<Masks>) -> Exit {
+pub async fn run(config: Config, secrets: Arc<ActiveSecrets>) -> Exit {
     let (identity, lock) = match WorkerIdentity::open(&config.worker.work_dir) {
         Ok(opened) => opened,
         Err(error) => {
@@ -42,7 +42,7 @@ pub async fn run(config: Config, masks: Arc<Masks>) -> Exit {
     tracing::info!(worker = %identity.id, version = env!("CARGO_PKG_VERSION"), work_dir = %config.worker.work_dir.display(), "slipway starts");
     // Ready as soon as the configuration is good: a part that is away is waited for, and must not make systemd restart us.
     tell_systemd(sd_notify::NotifyState::Ready);
-    let ended = start(config, identity, lock, masks, &mut signals).await;
+    let ended = start(config, identity, lock, secrets, &mut signals).await;
     tell_systemd(sd_notify::NotifyState::Stopping);
     ended
 }
@@ -53,7 +53,13 @@ fn tell_systemd(state: sd_notify::NotifyState<'_>) {
     }
 }
 
-async fn start(config: Config, identity: WorkerIdentity, lock: IdentityLock, masks: Arc<Masks>, signals: &mut Signals) -> Exit {
+async fn start(
+    config: Config,
+    identity: WorkerIdentity,
+    lock: IdentityLock,
+    secrets: Arc<ActiveSecrets>,
+    signals: &mut Signals,
+) -> Exit {
     let reached = tokio::select! {
         reached = reach_parts(&config, &identity) => reached,
         () = signals.next() => {
@@ -93,7 +99,7 @@ async fn start(config: Config, identity: WorkerIdentity, lock: IdentityLock, mas
         gate,
         reporter,
         stages,
-        masks,
+        secrets,
         alone: Arc::new(RwLock::new(())),
         halt: halt.clone(),
         housekeeper,
