@@ -5,6 +5,7 @@ mod building;
 mod dead_letter;
 mod ending;
 mod lifecycle;
+mod old_journals;
 mod once;
 pub mod pipeline;
 mod retry;

@@ -8,6 +8,7 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::old_journals;
 use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
@@ -17,7 +18,7 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
-use crate::queue::{IdentityLock, Queue, WorkerIdentity};
+use crate::queue::{Claim, IdentityLock, Queue, WorkerIdentity};
 use crate::registry::RegistryStage;
 use crate::report::Reporter;
 use crate::secrets::ActiveSecrets;
@@ -108,13 +109,9 @@ async fn start(
     tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, &keeping.stages.buildpacks, stopped).await });
 
     let resumed = tokio::select! {
-        resumed = until_reached("Redis", || queue.resume()) => resumed,
+        resumed = resume(&shared) => resumed,
         () = signals.next() => Vec::new(),
     };
-    if !resumed.is_empty() {
-        tracing::info!(jobs = resumed.len(), "taking up the jobs that were claimed before the restart");
-    }
-    drop_ownerless_journals(&shared, &resumed);
     let code = Supervisor::new(shared, resumed).run(notices, signals).await;
     stop.cancel();
     tasks.close();
@@ -128,6 +125,16 @@ async fn start(
     }
     drop(lock);
     code
+}
+
+/// The claims of before the restart, and those whose end only the journal still knows.
+async fn resume(shared: &Shared) -> Vec<Claim> {
+    let mut resumed = until_reached("Redis", || shared.queue.resume()).await;
+    if !resumed.is_empty() {
+        tracing::info!(jobs = resumed.len(), "taking up the jobs that were claimed before the restart");
+    }
+    resumed.extend(old_journals::settle(shared, &resumed).await);
+    resumed
 }
 
 fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -> Result<Stages, String> {
@@ -160,7 +167,10 @@ async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>,
 }
 
 /// Tries until the part answers; says what is wrong at first, and again when the reason changes or a minute has gone.
-async fn until_reached<T, E: Display, F: Future<Output = Result<T, E>>>(part: &str, mut connect: impl FnMut() -> F) -> T {
+pub(super) async fn until_reached<T, E: Display, F: Future<Output = Result<T, E>>>(
+    part: &str,
+    mut connect: impl FnMut() -> F,
+) -> T {
     let mut longest = Duration::from_millis(250);
     let mut said: Option<(String, std::time::Instant)> = None;
     loop {
@@ -180,21 +190,5 @@ async fn until_reached<T, E: Display, F: Future<Output = Result<T, E>>>(part: &s
         }
         tokio::time::sleep(full_jitter(longest)).await;
         longest = (longest * 2).min(Duration::from_secs(10));
-    }
-}
-
-/// A journal whose job Redis no longer has among ours was acknowledged or taken over: nothing in it may be sent any more.
-fn drop_ownerless_journals(shared: &Shared, resumed: &[crate::queue::Claim]) {
-    let journals = match shared.reporter.undelivered() {
-        Ok(journals) => journals,
-        Err(error) => return tracing::warn!("cannot list WORK_DIR/journal: {error}"),
-    };
-    for (deployment, _, _) in journals {
-        if !resumed.iter().any(|claim| claim.deployment.as_ref() == Some(&deployment)) {
-            tracing::info!(deployment_id = %deployment, "its journal is dropped: Redis says that the job is not this worker's any more");
-            if let Err(error) = shared.reporter.discard(&deployment) {
-                tracing::warn!(deployment_id = %deployment, "its journal cannot be removed: {error}");
-            }
-        }
     }
 }
