@@ -117,7 +117,7 @@ async fn open_report(
 ) -> Option<Arc<JobReport>> {
     let fence = Arc::new(ClaimFence { queue: shared.queue.clone(), claim: claim.clone() });
     loop {
-        let wait = match shared.reporter.open(deployment, claim.attempt, redactor.clone(), fence.clone()) {
+        let wait = match shared.reporter.open(deployment, claim.attempt, redactor.clone(), fence.clone()).await {
             Ok(report) => return Some(report),
             // The same deployment, pushed again, while the last words of its first run are still being put away.
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Duration::from_millis(50),
@@ -152,7 +152,7 @@ impl Fence for ClaimFence {
 
 impl Shared {
     /// Repeats a call to Redis until it answers. `None`: the worker stops first.
-    async fn until_redis_answers<T, F: Future<Output = Result<T, QueueError>>>(
+    pub(super) async fn until_redis_answers<T, F: Future<Output = Result<T, QueueError>>>(
         &self,
         what: &str,
         mut call: impl FnMut() -> F,

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod dead_letter;
+mod journals;
 mod lifecycle;
 mod once;
 pub mod pipeline;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Shared;
+use super::journals;
 use super::pipeline::{Stages, full_jitter};
 use super::signals::Signals;
 use super::supervisor::Supervisor;
@@ -17,9 +18,9 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
-use crate::queue::{IdentityLock, Queue, WorkerIdentity};
+use crate::queue::{Claim, IdentityLock, Queue, WorkerIdentity};
 use crate::registry::RegistryStage;
-use crate::report::Reporter;
+use crate::report::{Pace, Reporter};
 use crate::secrets::ActiveSecrets;
 use crate::source::GitSourceStage;
 
@@ -81,13 +82,14 @@ async fn start(
         }
     };
     let journal = config.worker.work_dir.join("journal");
-    let reporter = match Reporter::new(config.dashboard.clone(), journal, gate.clone(), tasks.clone(), halt.clone()) {
-        Ok(reporter) => reporter,
-        Err(error) => {
-            tracing::error!("cannot use WORK_DIR/journal: {error}");
-            return Exit::Temporary;
-        }
-    };
+    let reporter =
+        match Reporter::new(config.dashboard.clone(), journal, gate.clone(), tasks.clone(), halt.clone(), Pace::default()) {
+            Ok(reporter) => reporter,
+            Err(error) => {
+                tracing::error!("cannot use WORK_DIR/journal: {error}");
+                return Exit::Temporary;
+            }
+        };
     let WorkerConfig { work_dir, min_free_disk, .. } = config.worker.clone();
     let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, &config);
     // Before anything is resumed: nothing of this worker is alive yet.
@@ -108,14 +110,17 @@ async fn start(
     tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, &keeping.stages.buildpacks, stopped).await });
 
     let resumed = tokio::select! {
-        resumed = until_reached("Redis", || queue.resume()) => resumed,
-        () = signals.next() => Vec::new(),
+        resumed = take_up(&shared) => Some(resumed),
+        () = signals.next() => None,
     };
-    if !resumed.is_empty() {
-        tracing::info!(jobs = resumed.len(), "taking up the jobs that were claimed before the restart");
-    }
-    drop_ownerless_journals(&shared, &resumed);
-    let code = Supervisor::new(shared, resumed).run(notices, signals).await;
+    let code = match resumed {
+        Some(resumed) => Supervisor::new(shared, resumed).run(notices, signals).await,
+        None => {
+            tracing::info!("stopped before Redis said what was claimed before the restart");
+            halt.cancel();
+            Exit::Ok
+        }
+    };
     stop.cancel();
     tasks.close();
     if tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
@@ -128,6 +133,16 @@ async fn start(
     }
     drop(lock);
     code
+}
+
+/// What an earlier process of this host had claimed, and the ends that only its journals know.
+async fn take_up(shared: &Shared) -> Vec<Claim> {
+    let mut resumed = until_reached("Redis", || shared.queue.resume()).await;
+    if !resumed.is_empty() {
+        tracing::info!(jobs = resumed.len(), "taking up the jobs that were claimed before the restart");
+    }
+    resumed.extend(journals::sort_out(shared, &resumed).await);
+    resumed
 }
 
 fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -> Result<Stages, String> {
@@ -180,21 +195,5 @@ async fn until_reached<T, E: Display, F: Future<Output = Result<T, E>>>(part: &s
         }
         tokio::time::sleep(full_jitter(longest)).await;
         longest = (longest * 2).min(Duration::from_secs(10));
-    }
-}
-
-/// A journal whose job Redis no longer has among ours was acknowledged or taken over: nothing in it may be sent any more.
-fn drop_ownerless_journals(shared: &Shared, resumed: &[crate::queue::Claim]) {
-    let journals = match shared.reporter.undelivered() {
-        Ok(journals) => journals,
-        Err(error) => return tracing::warn!("cannot list WORK_DIR/journal: {error}"),
-    };
-    for (deployment, _, _) in journals {
-        if !resumed.iter().any(|claim| claim.deployment.as_ref() == Some(&deployment)) {
-            tracing::info!(deployment_id = %deployment, "its journal is dropped: Redis says that the job is not this worker's any more");
-            if let Err(error) = shared.reporter.discard(&deployment) {
-                tracing::warn!(deployment_id = %deployment, "its journal cannot be removed: {error}");
-            }
-        }
     }
 }
