@@ -90,7 +90,7 @@ async fn open_report(
 ) -> Option<Arc<JobReport>> {
     let fence = Arc::new(ClaimFence { queue: shared.queue.clone(), claim: claim.clone() });
     loop {
-        let wait = match shared.reporter.open(deployment, claim.attempt, redactor.clone(), fence.clone()) {
+        let wait = match shared.reporter.open(deployment, claim.attempt, redactor.clone(), fence.clone()).await {
             Ok(report) => return Some(report),
             // The same deployment, pushed again, while the last words of its first run are still being put away.
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Duration::from_millis(50),

@@ -8,7 +8,7 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::old_journals;
+use super::journals;
 use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
@@ -20,7 +20,7 @@ use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
 use crate::queue::{Claim, IdentityLock, Queue, WorkerIdentity};
 use crate::registry::RegistryStage;
-use crate::report::Reporter;
+use crate::report::{Pace, Reporter};
 use crate::secrets::ActiveSecrets;
 use crate::source::GitSourceStage;
 
@@ -82,13 +82,14 @@ async fn start(
         }
     };
     let journal = config.worker.work_dir.join("journal");
-    let reporter = match Reporter::new(config.dashboard.clone(), journal, gate.clone(), tasks.clone(), halt.clone()) {
-        Ok(reporter) => reporter,
-        Err(error) => {
-            tracing::error!("cannot use WORK_DIR/journal: {error}");
-            return Exit::Temporary;
-        }
-    };
+    let reporter =
+        match Reporter::new(config.dashboard.clone(), journal, gate.clone(), tasks.clone(), halt.clone(), Pace::default()) {
+            Ok(reporter) => reporter,
+            Err(error) => {
+                tracing::error!("cannot use WORK_DIR/journal: {error}");
+                return Exit::Temporary;
+            }
+        };
     let WorkerConfig { work_dir, min_free_disk, .. } = config.worker.clone();
     let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, &config);
     // Before anything is resumed: nothing of this worker is alive yet.
@@ -109,10 +110,17 @@ async fn start(
     tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, &keeping.stages.buildpacks, stopped).await });
 
     let resumed = tokio::select! {
-        resumed = resume(&shared) => resumed,
-        () = signals.next() => Vec::new(),
+        resumed = take_up(&shared) => Some(resumed),
+        () = signals.next() => None,
     };
-    let code = Supervisor::new(shared, resumed).run(notices, signals).await;
+    let code = match resumed {
+        Some(resumed) => Supervisor::new(shared, resumed).run(notices, signals).await,
+        None => {
+            tracing::info!("stopped before Redis said what was claimed before the restart");
+            halt.cancel();
+            Exit::Ok
+        }
+    };
     stop.cancel();
     tasks.close();
     if tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
@@ -127,13 +135,13 @@ async fn start(
     code
 }
 
-/// The claims of before the restart, and those whose end only the journal still knows.
-async fn resume(shared: &Shared) -> Vec<Claim> {
+/// What an earlier process of this host had claimed, and the ends that only its journals know.
+async fn take_up(shared: &Shared) -> Vec<Claim> {
     let mut resumed = until_reached("Redis", || shared.queue.resume()).await;
     if !resumed.is_empty() {
         tracing::info!(jobs = resumed.len(), "taking up the jobs that were claimed before the restart");
     }
-    resumed.extend(old_journals::settle(shared, &resumed).await);
+    resumed.extend(journals::sort_out(shared, &resumed).await);
     resumed
 }
 
@@ -167,10 +175,7 @@ async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>,
 }
 
 /// Tries until the part answers; says what is wrong at first, and again when the reason changes or a minute has gone.
-pub(super) async fn until_reached<T, E: Display, F: Future<Output = Result<T, E>>>(
-    part: &str,
-    mut connect: impl FnMut() -> F,
-) -> T {
+async fn until_reached<T, E: Display, F: Future<Output = Result<T, E>>>(part: &str, mut connect: impl FnMut() -> F) -> T {
     let mut longest = Duration::from_millis(250);
     let mut said: Option<(String, std::time::Instant)> = None;
     loop {
