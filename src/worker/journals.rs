@@ -1,6 +1,6 @@
 //! The reports that an earlier process of this host left on disk: each is one of a claim that is taken up again, or is dropped.
 
-use super::attempt::Shared;
+use super::shared::Shared;
 use crate::protocol::{DeploymentId, Outcome};
 use crate::queue::{Claim, QueueError, Standing};
 

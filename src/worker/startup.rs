@@ -8,9 +8,9 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::Shared;
 use super::journals;
 use super::pipeline::{Stages, full_jitter};
+use super::shared::Shared;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
 use crate::config::{Config, WorkerConfig};

@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::attempt::{self, Shared};
+use super::attempt;
 use super::lifecycle::{self, Stop};
+use super::shared::Shared;
 use super::signals::Signals;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;
@@ -85,6 +86,7 @@ impl Supervisor {
         // A claim whose answer is on its way is waited for by the queue itself, and resumed by the next start.
         drop(claim);
         drop(slot);
+        self.shared.queue.stop_claiming().await;
         self.drain(notices, signals).await
     }
 

@@ -33,6 +33,8 @@ impl WorkerOptions {
             .set("REGISTRY_HOST", &parts.registry)
             .set("REGISTRY_USERNAME", &parts.registry_login.username)
             .set("REGISTRY_PASSWORD", &parts.registry_login.password)
+            .set("BUILDPACKS_BUILDERS", &parts.builders)
+            .set("BUILDPACKS_LIFECYCLE_IMAGE", &parts.lifecycle_image)
             .set("MAX_CONCURRENT_BUILDS", "2")
             .set("DRAIN_TIMEOUT", "5")
             .set("LOG_LEVEL", "debug")
