@@ -97,6 +97,9 @@ impl Attempt {
             };
             self.report.line(LogType::Warning, &format!("Attempt {attempt} starts on {host}: {before}."));
         }
+        if let Some(warning) = self.redactor.warning() {
+            self.report.line(LogType::Warning, &warning);
+        }
         tracing::info!(attempt, "build starts");
     }
 

@@ -86,7 +86,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     let engine = image::connect_engine(&request.config.build).await?;
     let cache = work_dir.join("cache");
     let source = GitSourceStage::new(request.config.git.clone(), cache.join("git"))?;
-    let context = ContextStage::new(cache.join("context"), identity.id.clone(), request.config.build.context_git_dir);
+    let context = ContextStage::new(cache.join("context"), identity.id.clone());
     let config = &request.config;
     let dockerfile = DockerfileStage::new(config.build.clone(), engine.clone(), host_key.clone(), identity.id.clone());
     let owner = Owner { worker_id: identity.id, host_key };
@@ -110,6 +110,9 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
         redactor,
         tasks: TaskTracker::new(),
     };
+    if let Some(warning) = ctx.redactor.warning() {
+        ctx.warn(warning);
+    }
     let stages = Stages { source, context, dockerfile, buildpacks, registry };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();

@@ -107,7 +107,10 @@ async fn start(
         housekeeper,
     });
     let (keeping, stopped) = (shared.clone(), stop.clone());
-    tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, &keeping.stages.buildpacks, stopped).await });
+    tasks.spawn(async move {
+        let Stages { source, context, buildpacks, .. } = &keeping.stages;
+        keeping.housekeeper.run(source, context, buildpacks, stopped).await;
+    });
 
     let resumed = tokio::select! {
         resumed = take_up(&shared) => Some(resumed),
@@ -151,7 +154,7 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
     let owner = Owner { worker_id: identity.id.clone(), host_key: host_key.clone() };
     Ok(Stages {
         source: GitSourceStage::new(config.git.clone(), cache.join("git")).map_err(|failure| failure.to_string())?,
-        context: ContextStage::new(cache.join("context"), identity.id.clone(), config.build.context_git_dir),
+        context: ContextStage::new(cache.join("context"), identity.id.clone()),
         dockerfile: DockerfileStage::new(config.build.clone(), engine.clone(), host_key, identity.id.clone()),
         buildpacks: BuildpacksStage::new(
             config.buildpacks.clone(),

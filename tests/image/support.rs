@@ -40,7 +40,6 @@ pub fn config() -> BuildConfig {
         platform: "linux/amd64".to_owned(),
         network: BuildNetwork::Default,
         cache_max_bytes: 20 << 30,
-        context_git_dir: false,
         pull_registries: Vec::new(),
     }
 }
