@@ -106,6 +106,14 @@ impl Host {
         self.dir.path().join("work")
     }
 
+    /// All that stands in its journals.
+    pub fn journal(&self) -> String {
+        // There is no folder before the worker has started, and a file may be removed while it is looked at.
+        let files = std::fs::read_dir(self.work_dir().join("journal")).into_iter().flatten();
+        let contents = files.flatten().filter_map(|file| std::fs::read(file.path()).ok());
+        contents.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+    }
+
     /// Where the worker is started, and so where its `.env` is looked for.
     pub fn current_dir(&self) -> &Path {
         self.dir.path()
