@@ -1,7 +1,9 @@
 //! The bridge of detect and build: no traffic between its containers. Made once, kept.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use aws_lc_rs::digest;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{Network, NetworkCreateRequest};
@@ -13,47 +15,72 @@ use crate::stage::StageContext;
 
 pub const NAME: &str = "slipway-buildpacks";
 
-/// The network's id in the Engine.
+const BRIDGE: &str = "com.docker.network.bridge.name";
+/// While another worker's network is being made it is not listed yet.
+const LOOKS: usize = 30;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// The network's name in the Engine.
 pub async fn ensure(engine: &Docker, ctx: &StageContext) -> Result<String, Failure> {
-    interruptible(ctx, async { Ok(network(engine).await) }).await?.map_err(|error| engine_failure(&error))
+    interruptible(ctx, async { Ok(make(engine).await) }).await?.map_err(|error| engine_failure(&error))?;
+    Ok(NAME.to_owned())
 }
 
 /// Returns the bridge's interface on the host.
+///
+/// Workers may start at once on one host, and the Engine makes two networks of one name, which then neither can be used by. Two with
+/// one interface it does not make: so the interface gets a name, which is this Engine's own, for a host may have several.
 pub async fn make(engine: &Docker) -> Result<String, Error> {
-    let id = network(engine).await?;
-    Ok(format!("br-{}", id.get(..12).unwrap_or(&id)))
-}
-
-/// By id: where two workers start at once on one host, the Engine makes two networks of one name, and the name alone names neither.
-async fn network(engine: &Docker) -> Result<String, Error> {
-    if let Some(id) = find(engine).await? {
-        return Ok(id);
+    if let Some(interface) = find(engine).await? {
+        return Ok(interface);
     }
+    let engine_id = engine.info().await?.id.unwrap_or_default();
     let request = NetworkCreateRequest {
         name: NAME.to_owned(),
         driver: Some("bridge".to_owned()),
-        options: Some(HashMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())])),
+        options: Some(HashMap::from([
+            ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned()),
+            (BRIDGE.to_owned(), interface_name(&engine_id)),
+        ])),
         ..Default::default()
     };
-    let made = match engine.create_network(request).await {
-        Ok(made) => Some(made.id),
+    let refusal = match engine.create_network(request).await {
+        Ok(_) => None,
         // Another worker was quicker.
-        Err(Error::DockerResponseServerError { status_code: 409, .. }) => None,
+        Err(error @ Error::DockerResponseServerError { status_code: 403 | 409, .. }) => Some(error),
         Err(error) => return Err(error),
     };
-    Ok(find(engine).await?.or(made).unwrap_or_else(|| NAME.to_owned()))
+    for _ in 0..LOOKS {
+        if let Some(interface) = find(engine).await? {
+            return Ok(interface);
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Err(refusal.unwrap_or_else(|| Error::DockerResponseServerError {
+        status_code: 404,
+        message: format!("the network {NAME} was made and is not there"),
+    }))
 }
 
-/// Where there are several, all workers take the same one.
 async fn find(engine: &Docker) -> Result<Option<String>, Error> {
     // The Engine's filter takes longer names too.
     let options = ListNetworksOptionsBuilder::new().filters(&HashMap::from([("name", vec![NAME])])).build();
     let listed = engine.list_networks(Some(options)).await?;
-    Ok(first_of(listed))
+    Ok(listed.iter().find(|network| network.name.as_deref() == Some(NAME)).map(interface_of))
 }
 
-fn first_of(listed: Vec<Network>) -> Option<String> {
-    listed.into_iter().filter(|network| network.name.as_deref() == Some(NAME)).filter_map(|network| network.id).min()
+fn interface_of(network: &Network) -> String {
+    let named = network.options.as_ref().and_then(|options| options.get(BRIDGE)).cloned();
+    named.unwrap_or_else(|| {
+        let id = network.id.as_deref().unwrap_or_default();
+        format!("br-{}", id.get(..12).unwrap_or(id))
+    })
+}
+
+/// At most 15 characters, as the kernel has it.
+fn interface_name(engine_id: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, engine_id.as_bytes());
+    format!("slipbp{}", hex::encode(&hash.as_ref()[..4]))
 }
 
 #[cfg(test)]
@@ -61,11 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_networks_of_the_name_every_worker_takes_the_same() {
-        let network = |name: &str, id: &str| Network { name: Some(name.into()), id: Some(id.into()), ..Default::default() };
-        let listed =
-            vec![network("slipway-buildpacks", "c2"), network("slipway-buildpacks", "b1"), network("slipway-buildpacks-2", "a0")];
-        assert_eq!(first_of(listed).as_deref(), Some("b1"));
-        assert_eq!(first_of(vec![network("my-slipway-buildpacks", "a")]), None);
+    fn each_engine_of_a_host_has_an_interface_of_its_own_that_the_kernel_takes() {
+        let (one, other) = (interface_name("ABCD:EFGH"), interface_name("IJKL:MNOP"));
+        assert!(one.len() <= 15 && one != other);
+        assert_eq!(one, interface_name("ABCD:EFGH"));
+    }
+
+    #[test]
+    fn the_interface_of_a_network_that_somebody_made_by_hand_is_known_too() {
+        let network = Network { id: Some("0123456789abcdef".to_owned()), ..Default::default() };
+        assert_eq!(interface_of(&network), "br-0123456789ab");
     }
 }
