@@ -174,6 +174,14 @@ impl Queue {
             Mode::Plain(plain) => plain.claim().await,
         }
     }
+    /// To be called when no [`Queue::claim`] is awaited any more (a drain): nothing waits for jobs at the server from here on, so that
+    /// what is given back stays at the head of the list.
+    pub async fn stop_claiming(&self) {
+        match &self.mode {
+            Mode::Scripts(shared) => shared.wake.lock().await.hang_up(),
+            Mode::Plain(plain) => plain.stop_claiming().await,
+        }
+    }
     /// What Redis knows of a deployment: asked by a restarted worker before it sends anything of an old journal.
     ///
     /// # Errors

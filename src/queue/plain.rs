@@ -87,6 +87,23 @@ impl Plain {
         }
     }
 
+    /// Waits for the answer of a pop that is under way: the job that it took goes back.
+    pub(super) async fn stop_claiming(&self) {
+        let mut pop = self.pop.lock().await;
+        if !pop.asked {
+            return;
+        }
+        let taken = pop.next(&self.dial, &self.keys.queue, self.max_job_bytes).await;
+        let returned = match taken {
+            Ok(Some((payload, length, number))) => self.give_back(&self.begin(payload, length, number)).await.map(|_| ()),
+            Ok(None) => Ok(()),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = returned {
+            warn!("A job that was taken in the moment of the stop may be lost: {e}");
+        }
+    }
+
     fn begin(&self, payload: Vec<u8>, length: u64, number: u64) -> Claim {
         let ids = serde_json::from_slice::<Ids>(&payload).ok();
         let deployment = ids.as_ref().and_then(|i| DeploymentId::parse(i.deployment_id.as_deref()?).ok());

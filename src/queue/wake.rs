@@ -31,6 +31,10 @@ impl Wake {
         }
         result
     }
+    /// Ends a wait that is under way at the server too: what is put back into the list from now on stays there.
+    pub(super) fn hang_up(&mut self) {
+        self.line = None;
+    }
     async fn ask(&mut self, keys: &Keys) -> Result<(), QueueError> {
         let line = match &mut self.line {
             Some(line) if !line.is_torn() => line,

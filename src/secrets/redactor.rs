@@ -78,10 +78,16 @@ impl Redactor {
         Self::new(&[], &[], &[])
     }
 
-    /// How many values are known only as they stand, because all forms of all of them would take too much memory. 0 but for
-    /// jobs with more than about a megabyte of values.
-    pub fn raw_only(&self) -> usize {
-        self.raw_only
+    /// What a user has to know of what is not masked: some values are known only as they stand, because all forms of all of them
+    /// would take too much memory. `None` but for jobs with more than about a megabyte of values.
+    pub fn warning(&self) -> Option<String> {
+        (self.raw_only > 0).then(|| {
+            format!(
+                "The variables are so large that the {} longest are masked in this log only as they stand, not where they are printed \
+                 encoded (base64, URL, JSON, hex).",
+                self.raw_only
+            )
+        })
     }
 
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {

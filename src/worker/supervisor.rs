@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::attempt::{self, Shared};
+use super::attempt;
 use super::lifecycle::{self, Stop};
+use super::shared::Shared;
 use super::signals::Signals;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;
@@ -57,10 +58,10 @@ impl Supervisor {
         let mut look = tokio::time::interval(PAUSE);
         loop {
             let waiting_for_slot = slot.is_none();
-            if let (Some(_), Some(resumed)) = (&slot, self.resumed.pop_front()) {
-                if let Some(slot) = slot.take() {
-                    self.start(resumed, Some(slot));
-                }
+            if slot.is_some()
+                && let Some(resumed) = self.resumed.pop_front()
+            {
+                self.start(resumed, slot.take());
                 continue;
             }
             if slot.is_some() && claim.is_none() && self.may_claim() {
@@ -85,6 +86,7 @@ impl Supervisor {
         // A claim whose answer is on its way is waited for by the queue itself, and resumed by the next start.
         drop(claim);
         drop(slot);
+        self.shared.queue.stop_claiming().await;
         self.drain(notices, signals).await
     }
 

@@ -24,11 +24,6 @@ async fn a_run_step_that_fails_is_told_with_its_command_and_exit_code() {
 }
 
 #[tokio::test]
-async fn a_repository_without_a_dockerfile_is_told_as_such() {
-    error_of(&[("README", "hello\n")], |j| j, "context.no_dockerfile").await;
-}
-
-#[tokio::test]
 async fn a_dockerfile_that_is_not_where_the_job_says_is_named() {
     let files = [("Dockerfile", "FROM busybox:base\n")];
     let error = error_of(&files, |job| job.dockerfile("deploy/Dockerfile"), "context.no_dockerfile").await;

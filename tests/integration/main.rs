@@ -1,5 +1,6 @@
 //! Slipway from the outside, on the real parts: what a user, an operator and a producer get. Run by `make test`.
 
+mod buildpacks;
 mod cancel;
 mod crash;
 mod drain;
@@ -12,3 +13,4 @@ mod predecessor;
 mod rig_itself;
 mod secrets;
 mod support;
+mod timeouts;

@@ -7,7 +7,7 @@ use super::{Engine, Host, RedisServer, eventually};
 
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Fails where anything of these deployments is left: containers, names of images, files, sockets, processes other than
+/// Fails where anything of these deployments is left: containers, volumes, names of images, files, sockets, processes other than
 /// `worker` itself, jobs in Redis. `worker`: the pid of the one that still runs, if any.
 pub async fn assert_nothing_left(host: &Host, engine: &Engine, redis: &RedisServer, jobs: &[String], worker: Option<i32>) {
     eventually("nothing is left of the jobs", GONE_WITHIN, async || {
@@ -16,6 +16,9 @@ pub async fn assert_nothing_left(host: &Host, engine: &Engine, redis: &RedisServ
         left.extend(
             containers.into_iter().filter(|c| jobs.iter().any(|id| c.contains(id.as_str()))).map(|c| format!("container {c}")),
         );
+        // A volume without a name tells nobody whose it is: none may be left by anybody.
+        let is_of_jobs = |v: &String| jobs.iter().any(|id| v.contains(id.as_str())) || !v.starts_with("slipway-");
+        left.extend(engine.volumes().await.into_iter().filter(is_of_jobs).map(|v| format!("volume {v}")));
         for id in jobs {
             left.extend(tagged_images_of(engine, id).await.into_iter().map(|name| format!("image {name}")));
         }
