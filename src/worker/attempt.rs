@@ -23,7 +23,7 @@ use crate::protocol::{Code, DeploymentId, DeploymentStatus, Failure, Job, JobRej
 use crate::queue::{Claim, ClaimFate, Fenced, Gate, Queue, QueueError};
 use crate::registry::PushedImage;
 use crate::report::{Delivery, Fence, JobReport, Reporter};
-use crate::secrets::{Redactor, SecretString};
+use crate::secrets::{ActiveSecrets, Redactor, SecretString};
 use crate::stage::StageContext;
 use crate::telemetry::Masks;
 
@@ -37,6 +37,8 @@ pub struct Shared {
     pub stages: Stages,
     /// What is masked in the worker's own log.
     pub masks: Arc<Masks>,
+    /// What is masked of each job in the logs of the others.
+    pub for_others: Arc<ActiveSecrets>,
     /// Builds hold it for reading; a job that has killed workers before holds it for writing: it builds alone.
     pub alone: Arc<RwLock<()>>,
     /// Trips when the drain is over: effects that are still waiting for a peer leave their job to the next start.
@@ -61,15 +63,17 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
         }
         return;
     };
-    let redactor = Arc::new(match &job {
-        Ok(job) => job_redactor(&shared, job),
-        Err(_) => Redactor::new(&worker_secrets(&shared), &[], &[]),
-    });
+    let (redactor, for_others) = match &job {
+        Ok(job) => job_redactors(&shared, job),
+        Err(_) => (Redactor::new(&worker_secrets(&shared), &[], &[]), Redactor::none()),
+    };
+    let (redactor, for_others) = (Arc::new(redactor), Arc::new(for_others));
+    shared.for_others.add(&for_others);
     shared.masks.add(&redactor);
     let Some(report) = open_report(&shared, &claim, &deployment, &redactor).await else {
         return;
     };
-    let attempt = Attempt { shared, claim, deployment, redactor, report };
+    let attempt = Attempt { shared, claim, deployment, redactor, _for_others: for_others, report };
     let (state, action) = attempt.begin(&job);
     attempt.drive(state, action, job.ok(), slot, stops).await;
 }
@@ -99,14 +103,16 @@ fn worker_secrets(shared: &Shared) -> Vec<SecretString> {
     secrets
 }
 
-fn job_redactor(shared: &Shared, job: &Job) -> Redactor {
+/// What this job's log hides, and what the logs of the others hide of it.
+fn job_redactors(shared: &Shared, job: &Job) -> (Redactor, Redactor) {
+    let passwords: Vec<SecretString> = job.git.credentials.iter().map(|c| c.password.clone()).collect();
     let mut secrets = worker_secrets(shared);
-    secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
+    secrets.extend(passwords.iter().cloned());
     let values: Vec<SecretString> = job.env.iter().map(|v| v.value.clone()).collect();
     let mut public = vec![job.service.as_str(), job.repository.as_str(), job.branch.as_str(), job.deployment.as_str()];
     let registry = shared.config.registry.public_names();
     public.extend(registry.iter().map(String::as_str));
-    Redactor::new(&secrets, &values, &public)
+    (Redactor::new(&secrets, &values, &public), Redactor::for_others(&passwords, &values, &public))
 }
 
 /// Opens the journal; while the disk does not take it, says so and tries again. `None`: the worker stops.
@@ -181,6 +187,8 @@ struct Attempt {
     claim: Claim,
     deployment: DeploymentId,
     redactor: Arc<Redactor>,
+    /// Known to the other jobs as long as this one is here.
+    _for_others: Arc<Redactor>,
     report: Arc<JobReport>,
 }
 
@@ -230,7 +238,7 @@ impl Attempt {
         self.report.status(DeploymentStatus::Building);
         self.announce();
         let config = &self.shared.config.worker;
-        let listening = Arc::new(Listening::new(self.report.clone()));
+        let listening = Arc::new(Listening::new(self.report.clone(), self.shared.for_others.clone()));
         let (step, at) = watch::channel(Step::Source);
         let ctx = StageContext {
             deployment: self.deployment.clone(),
@@ -295,6 +303,13 @@ impl Attempt {
                 format!("Attempt {attempt} starts on {host}: the one before it ended there or on another host without an end.");
             self.report.line(LogType::Warning, &text);
         }
+        if self.redactor.raw_only() > 0 {
+            let text = format!(
+                "The job's variables are so large that {} of them are masked in this log only as they stand, not URL-, JSON-, base64- or hex-encoded.",
+                self.redactor.raw_only()
+            );
+            self.report.line(LogType::Warning, &text);
+        }
         tracing::info!(attempt, "build starts");
     }
 
@@ -321,7 +336,7 @@ impl Attempt {
     }
 
     fn redacted(&self, failure: Failure) -> Failure {
-        let mask = |text: &str| self.redactor.redact(text).into_owned();
+        let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(text)).into_owned();
         Failure { code: failure.code, cause: mask(&failure.cause), way_out: mask(&failure.way_out) }
     }
 

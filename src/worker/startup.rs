@@ -94,6 +94,7 @@ async fn start(config: Config, identity: WorkerIdentity, lock: IdentityLock, mas
         reporter,
         stages,
         masks,
+        for_others: Arc::default(),
         alone: Arc::new(RwLock::new(())),
         halt: halt.clone(),
         housekeeper,

@@ -5,6 +5,7 @@ mod crash;
 mod drain;
 mod failures;
 mod git_sources;
+mod hostile;
 mod job_to_image;
 mod long_run;
 mod outages;
