@@ -100,7 +100,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
     let values: Vec<_> = job.env.iter().map(|v| v.value.clone()).collect();
     let redactor = Arc::new(Redactor::new(&secrets, &values, &[job.service.as_str(), job.repository.as_str()]));
-    let _known = known.register(redactor.clone());
+    known.add(&redactor);
     let ctx = StageContext {
         deployment: job.deployment.clone(),
         service: job.service.clone(),

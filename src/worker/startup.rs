@@ -102,6 +102,7 @@ async fn start(
         reporter,
         stages,
         secrets,
+        for_others: Arc::default(),
         alone: Arc::new(RwLock::new(())),
         halt: halt.clone(),
         housekeeper,
