@@ -40,6 +40,8 @@ struct Step {
     number: Option<u32>,
     name: String,
     ended: bool,
+    /// The last word about its end.
+    end_told: String,
     output: [Option<Stream>; 2],
     transfers: HashMap<String, (i64, i64)>,
     transfer_told: Option<Instant>,
@@ -150,10 +152,14 @@ impl Progress {
             return;
         }
         step.flush_output(now, emit);
-        let number = step.number;
+        let (number, end_told) = (step.number, &mut step.end_told);
         let mut tell = |kind, text: String| {
-            if let Some(number) = number {
+            // A step that was started again and ended in the same way has nothing new to say.
+            if let Some(number) = number
+                && *end_told != text
+            {
                 emit(kind, &format!("#{number} {text}"));
+                *end_told = text;
             }
         };
         if !vertex.error.is_empty() {

@@ -164,6 +164,7 @@ fn job(request: &SingleBuild) -> Result<Job, Failure> {
         git: GitSource { url, credentials },
         dockerfile: request.dockerfile.clone(),
         builder: None,
+        build_timeout: None,
         env: request.env.clone(),
         ports: Vec::new(),
     })

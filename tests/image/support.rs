@@ -134,6 +134,7 @@ impl Attempt {
             env: Vec::new(),
             ports: Vec::new(),
             builder: None,
+            build_timeout: None,
         };
         let ctx = StageContext {
             deployment: job.deployment.clone(),

@@ -13,3 +13,4 @@ mod predecessor;
 mod rig_itself;
 mod secrets;
 mod support;
+mod timeouts;

@@ -80,6 +80,22 @@ impl Repository {
         self.git(&["update-ref", "refs/heads/main", sha]);
     }
 
+    /// A tree as `git ls-tree` prints one, also one that git itself would never make. Returns its id.
+    pub fn make_tree(&self, listing: &str) -> String {
+        let mut make = self.command(&["mktree"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start git");
+        make.stdin.take().expect("piped").write_all(listing.as_bytes()).expect("hand the tree to git");
+        let done = make.wait_with_output().expect("git ends");
+        assert!(done.status.success(), "git mktree failed");
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
+    /// Moves `main` to a commit of this tree alone.
+    pub fn force_main_to_tree(&self, tree: &str) {
+        let who = ["-c", "user.name=Octo", "-c", "user.email=octo@example.com"];
+        let commit = self.git(&[&who[..], &["commit-tree", "-m", "A tree", tree]].concat());
+        self.force_main(&commit);
+    }
+
     /// What this repository's server does: `uploadpack.allowReachableSHA1InWant`, `uploadpack.allowFilter` …
     pub fn config(&self, key: &str, value: &str) {
         self.git(&["config", key, value]);
