@@ -24,7 +24,8 @@ class Dashboard:
         os.close(writer)
         self.lines = []
         self._changed = threading.Condition()
-        self._ended = False
+        # Why no more lines will come.
+        self._over = ""
         self._thread = threading.Thread(target=self._show, daemon=True)
         self._thread.start()
 
@@ -41,14 +42,18 @@ class Dashboard:
             if not data:
                 break
         os.close(self._reader)
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self.give_up("the dashboard has ended")
 
     def _line(self, line):
         screen.write(f"  {line}")
         with self._changed:
             self.lines.append(_COLOUR.sub("", line))
+            self._changed.notify_all()
+
+    def give_up(self, why):
+        """Whoever waits for a line is told."""
+        with self._changed:
+            self._over = self._over or why
             self._changed.notify_all()
 
     def wait_for(self, matches, what, within):
@@ -62,22 +67,27 @@ class Dashboard:
                         return line
                 seen = len(self.lines)
                 left = deadline - time.monotonic()
-                if self._ended:
-                    raise LookupError(f"the dashboard ended before {what} came")
+                if self._over:
+                    raise LookupError(f"{self._over}: {what} will not come")
                 if left <= 0:
                     raise LookupError(f"{what} did not come within {within:.0f} s")
                 self._changed.wait(left)
 
+    def line_of(self, deployment, text, within=60):
+        """Waits for a line of the build that ends with `text`, or for its end."""
+        self.wait_for(lambda line: line.endswith(text) or _is_end(deployment, line), f"“{text}” of {deployment}", within)
+
     def end_of(self, deployment, within=60):
         """How a deployment ended: its status and what was said with it."""
-
-        def is_end(line):
-            words = line.split(maxsplit=3)
-            return words[:2] == [deployment, "*"] and words[2] in _ENDS
-
-        _, _, status, *details = self.wait_for(is_end, f"the end of {deployment}", within).split(maxsplit=3)
+        line = self.wait_for(lambda line: _is_end(deployment, line), f"the end of {deployment}", within)
+        _, _, status, *details = line.split(maxsplit=3)
         return status, "".join(details)
 
     def join(self):
         """After the process: everything that it said has been shown."""
         self._thread.join(5)
+
+
+def _is_end(deployment, line):
+    words = line.split(maxsplit=3)
+    return words[:2] == [deployment, "*"] and words[2] in _ENDS

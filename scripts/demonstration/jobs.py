@@ -35,11 +35,14 @@ JOBS = [
             "Dockerfile": """\
 FROM busybox:base
 WORKDIR /app
-COPY greet.sh .
+COPY make.sh greet.sh ./
 # Each variable of a job is a secret of its build, and .env in the context has them all.
-RUN --mount=type=secret,id=NAME sed -i "s/NAME/$(cat /run/secrets/NAME)/" greet.sh
-RUN --mount=type=secret,id=API_TOKEN echo "publishing with $(cat /run/secrets/API_TOKEN)"
+RUN --mount=type=secret,id=NAME --mount=type=secret,id=API_TOKEN sh make.sh
 CMD ["sh", "/app/greet.sh"]
+""",
+            "make.sh": """\
+echo "publishing with $(cat /run/secrets/API_TOKEN)"
+sed -i "s/NAME/$(cat /run/secrets/NAME)/" greet.sh
 """,
             "greet.sh": 'echo "Hello, NAME! I was a git commit a moment ago."\n',
         },

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 from .dashboard import Dashboard
@@ -91,6 +92,12 @@ class Stage:
             self.worker = subprocess.Popen(
                 self._argv(["worker"]), cwd=self.dir, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
+
+        def watch():
+            code = self.worker.wait()
+            self.dashboard.give_up(f"the worker ended with exit code {code}")
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def run(self, words):
         """Runs a command as a person would type it; `slipway`, `docker` and `redis-cli` are those of the demo. Returns what it printed."""

@@ -31,11 +31,12 @@ Exit codes:
   78  the configuration is wrong; every error is listed
 
 Examples:
-  slipway worker --print-config          what is configured, and where each value comes from
-  slipway listen                         a dashboard in this terminal, in place of a real one
-  slipway worker                         the daemon: takes jobs from Redis until it is stopped
-  slipway enqueue octo/hello --follow    push a job and watch it
-  slipway build . --dockerfile Dockerfile   why does this build fail? No Redis, no dashboard";
+  slipway worker --print-config         what is configured, and where each value comes from
+  slipway listen                        a dashboard in this terminal, in place of a real one
+  slipway worker                        the daemon: takes jobs from Redis until it is stopped
+  slipway enqueue octo/hello --follow   push a job and watch it
+  slipway cancel dpl_8f3k2              end it, queued or running
+  slipway build .                       why does this build fail? No Redis, no dashboard";
 
 /// Slipway: jobs in from Redis, container images out to a registry, live reports to a dashboard.
 #[derive(Debug, Parser)]

@@ -64,6 +64,16 @@ fn what_no_new_line_ended_comes_before_the_steps_end() {
 }
 
 #[test]
+fn a_step_that_buildkit_runs_twice_tells_its_end_once_where_nothing_changed() {
+    let from = "[1/2] FROM busybox";
+    let twice = vec![steps(vec![completed(from)]), steps(vec![started(from)]), steps(vec![completed(from)])];
+    assert_eq!(texts(twice), ["#1 [1/2] FROM busybox", "#1 DONE 3.0s"]);
+    let pulled = Vertex { completed: at(109), ..started(from) };
+    let longer = vec![steps(vec![completed(from)]), steps(vec![started(from)]), steps(vec![pulled])];
+    assert_eq!(texts(longer), ["#1 [1/2] FROM busybox", "#1 DONE 3.0s", "#1 DONE 9.0s"]);
+}
+
+#[test]
 fn cached_failed_and_cancelled_steps_say_so_and_the_failed_one_is_kept() {
     let error = "executor failed running [/bin/sh -c make]: exit code: 2";
     let mut progress = Progress::new(Arc::new(Redactor::new(&[], &[], &[])));

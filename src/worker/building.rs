@@ -30,8 +30,8 @@ impl Attempt {
         self.announce();
         let config = &self.shared.config.worker;
         let build_timeout = job.build_timeout.map_or(config.build_timeout, |wanted| wanted.min(config.build_timeout));
-        let listening = Arc::new(Listening::new(self.report.clone()));
-        let (step, at) = watch::channel(Step::Source);
+        let listening = Arc::new(Listening::new(self.report.clone(), self.shared.for_others.clone()));
+        let (step, at) = watch::channel(Step::Turn);
         let ctx = StageContext {
             deployment: self.deployment.clone(),
             service: job.service.clone(),
@@ -46,7 +46,8 @@ impl Attempt {
         tokio::pin!(pipeline);
         let deadline = sleep_until(Instant::now() + build_timeout);
         tokio::pin!(deadline);
-        let mut silence = tokio::time::interval(Duration::from_secs(1).min(config.build_silence_timeout));
+        let look = Duration::from_secs(1).min(config.build_silence_timeout);
+        let mut silence = tokio::time::interval_at(Instant::now() + look, look);
         let mut late = false;
         loop {
             let event = tokio::select! {
@@ -64,8 +65,11 @@ impl Attempt {
                     Event::Stop(Stop::TimedOut(too_long(build_timeout, *at.borrow())))
                 }
                 _ = silence.tick(), if !late => {
-                    if *at.borrow() == Step::Gate {
+                    // Time in which the build may not go on is not its own.
+                    if matches!(*at.borrow(), Step::Turn | Step::Gate) {
                         listening.touch();
+                        let later = deadline.deadline() + silence.period();
+                        deadline.as_mut().reset(later);
                     }
                     if listening.silent_for() < config.build_silence_timeout {
                         continue;
@@ -126,7 +130,7 @@ impl Attempt {
     }
 
     fn redacted(&self, failure: Failure) -> Failure {
-        let mask = |text: &str| self.redactor.redact(text).into_owned();
+        let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(text)).into_owned();
         Failure { code: failure.code, cause: mask(&failure.cause), way_out: mask(&failure.way_out) }
     }
 
