@@ -6,12 +6,13 @@
 //! scripts/parts run -- cargo bench --bench jobs -- tiny many         only these
 //! scripts/parts run -- cargo bench --bench jobs -- cancel --rounds 20
 //! ```
-//! Rows: `idle`, `tiny`, `many`, `large`, `eight`, `cancel`. Ratios matter; the seconds are this machine's.
+//! Rows: `idle`, `tiny`, `many`, `large`, `eight`, `cancel`, `buildpacks`. Ratios matter; the seconds are this machine's.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and a broken step ends it")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads its arguments and the rig's environment")]
 
 mod bench_rig;
 mod board;
+mod buildpacks;
 mod cancelling;
 mod large;
 mod memory;
@@ -75,6 +76,9 @@ fn main() {
         }
         if wanted.row("cancel") {
             cancelling::cancels(&mut table, wanted.rounds(10)).await;
+        }
+        if wanted.row("buildpacks") {
+            buildpacks::all(&mut table, wanted.rounds(7)).await;
         }
     });
     println!("\n{table}");

@@ -66,7 +66,7 @@ fn status(worker: &Worker) -> String {
 }
 
 /// A line of the process's status, in MB (2^20 bytes).
-fn resident(worker: &Worker, what: &str) -> f64 {
+pub fn resident(worker: &Worker, what: &str) -> f64 {
     let status = status(worker);
     let line = status.lines().find_map(|l| l.strip_prefix(what)).unwrap();
     line.trim_matches([':', '\t', ' ']).trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1024.0

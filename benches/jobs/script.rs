@@ -71,6 +71,11 @@ impl Script {
         tree
     }
 
+    /// The registry's login, as docker and the lifecycle read it.
+    pub fn login_file(&self) -> PathBuf {
+        self.dir.path().join("config.json")
+    }
+
     pub fn docker(&self) -> Command {
         let mut command = self.command(&parts().docker);
         command.arg("--host").arg(format!("unix://{}", parts().engine_socket.display()));
