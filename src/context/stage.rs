@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 
 use super::times::{SALT_BYTES, Times};
-use super::{BuildContext, Content, ContextEntry, dockerfile, layout};
+use super::{BuildContext, Content, ContextEntry, layout};
 use crate::protocol::{Code, Failure, Job, ServiceId};
 use crate::source::SourceTree;
 use crate::stage::StageContext;
@@ -27,11 +27,6 @@ impl ContextStage {
     /// `state`: the folder for the fingerprints, made when missing. `worker_id`: this WORK_DIR's id.
     pub fn new(state: PathBuf, worker_id: String) -> Self {
         Self { worker_id, times: Arc::new(TimesOnDisk::new(state)) }
-    }
-
-    /// Whether the job is built from a Dockerfile: it names one, or the tree has one at its root.
-    pub fn has_dockerfile(&self, tree: &SourceTree, job: &Job) -> bool {
-        job.dockerfile.is_some() || dockerfile::default_name(tree).is_some()
     }
 
     /// Chooses the Dockerfile, lays the job's `.env` over the tree, applies the default excludes where the repository has no

@@ -30,7 +30,7 @@ impl Attempt {
         self.announce();
         let config = &self.shared.config.worker;
         let build_timeout = job.build_timeout.map_or(config.build_timeout, |wanted| wanted.min(config.build_timeout));
-        let listening = Arc::new(Listening::new(self.report.clone()));
+        let listening = Arc::new(Listening::new(self.report.clone(), self.shared.for_others.clone()));
         let (step, at) = watch::channel(Step::Turn);
         let ctx = StageContext {
             deployment: self.deployment.clone(),
@@ -130,7 +130,7 @@ impl Attempt {
     }
 
     fn redacted(&self, failure: Failure) -> Failure {
-        let mask = |text: &str| self.redactor.redact(text).into_owned();
+        let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(text)).into_owned();
         Failure { code: failure.code, cause: mask(&failure.cause), way_out: mask(&failure.way_out) }
     }
 

@@ -21,7 +21,7 @@ use crate::protocol::{
     BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_line,
 };
 use crate::queue::{Gate, GateState, WorkerIdentity};
-use crate::registry::RegistryStage;
+use crate::registry::{RegistryStage, STALL_TIMEOUT};
 use crate::secrets::{ActiveSecrets, Redactor};
 use crate::source::{GitSourceStage, SourceTree};
 use crate::stage::StageContext;
@@ -92,7 +92,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     let owner = Owner { worker_id: identity.id, host_key };
     let buildpacks =
         BuildpacksStage::new(config.buildpacks.clone(), &config.build, engine.clone(), owner, cache.join("buildpacks"));
-    let registry = config.registry.clone().map(|config| RegistryStage::new(config, engine));
+    let registry = config.registry.clone().map(|config| RegistryStage::new(config, engine, STALL_TIMEOUT));
 
     let job = job(&request)?;
     let mut secrets: Vec<_> = config.build.pull_registries.iter().map(|p| p.password.clone()).collect();
@@ -100,7 +100,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
     let values: Vec<_> = job.env.iter().map(|v| v.value.clone()).collect();
     let redactor = Arc::new(Redactor::new(&secrets, &values, &[job.service.as_str(), job.repository.as_str()]));
-    let _known = known.register(redactor.clone());
+    known.add(&redactor);
     let ctx = StageContext {
         deployment: job.deployment.clone(),
         service: job.service.clone(),

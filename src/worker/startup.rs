@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
 use crate::queue::{Claim, IdentityLock, Queue, WorkerIdentity};
-use crate::registry::RegistryStage;
+use crate::registry::{RegistryStage, STALL_TIMEOUT};
 use crate::report::{Pace, Reporter};
 use crate::secrets::ActiveSecrets;
 use crate::source::GitSourceStage;
@@ -102,6 +102,7 @@ async fn start(
         reporter,
         stages,
         secrets,
+        for_others: Arc::default(),
         alone: Arc::new(RwLock::new(())),
         halt: halt.clone(),
         housekeeper,
@@ -163,12 +164,12 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
             owner,
             cache.join("buildpacks"),
         ),
-        registry: Some(RegistryStage::new(config.registry.clone(), engine)),
+        registry: Some(RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT)),
     })
 }
 
 async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>, bollard::Docker) {
-    let queue = until_reached("Redis", || Queue::connect(&config.queue, identity.clone()));
+    let queue = until_reached("Redis", || Queue::connect(&config.queue, identity.clone(), config.dashboard.timeout));
     let engine = until_reached("the Docker Engine", || image::connect_engine(&config.build));
     let (queue, engine) = tokio::join!(queue, engine);
     for warning in image::exposure_warnings(&config.build, &config.buildpacks, &engine).await {

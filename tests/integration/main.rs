@@ -1,11 +1,14 @@
 //! Slipway from the outside, on the real parts: what a user, an operator and a producer get. Run by `make test`.
 
+#![allow(clippy::print_stdout, reason = "what was measured is printed, for `--nocapture`")]
+
 mod buildpacks;
 mod cancel;
 mod crash;
 mod drain;
 mod failures;
 mod git_sources;
+mod hostile;
 mod job_to_image;
 mod long_run;
 mod outages;

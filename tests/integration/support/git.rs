@@ -24,12 +24,22 @@ impl Repository {
         Self::new(format!("private/{}", unique()), files)
     }
 
+    /// One that anybody may read, without a branch.
+    pub fn empty() -> Self {
+        Self::bare(format!("octo/{}", unique()))
+    }
+
     fn new(name: String, files: &[(&str, &str)]) -> Self {
+        let repository = Self::bare(name);
+        repository.commit(files);
+        repository
+    }
+
+    fn bare(name: String) -> Self {
         let path = parts().git_root.join(format!("{name}.git"));
         std::fs::create_dir_all(&path).expect("make the repository's directory");
         let repository = Self { name, path };
         repository.git(&["init", "--quiet", "--bare", "--initial-branch=main", "."]);
-        repository.commit(files);
         repository
     }
 
