@@ -4,6 +4,8 @@ import os
 import shlex
 import sys
 
+# A terminal that knows no “✓” gets a ?, not a stack trace.
+sys.stdout.reconfigure(errors="replace")
 COLOURS = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
