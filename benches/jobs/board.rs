@@ -99,7 +99,7 @@ impl Board {
                 arrivals.changed().await.unwrap();
             }
         };
-        match tokio::time::timeout(Duration::from_secs(300), waiting).await {
+        match tokio::time::timeout(Duration::from_secs(1200), waiting).await {
             Ok(found) => found,
             Err(_) => {
                 let told = self.told(id);
