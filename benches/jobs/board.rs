@@ -99,9 +99,13 @@ impl Board {
                 arrivals.changed().await.unwrap();
             }
         };
-        match tokio::time::timeout(Duration::from_secs(300), waiting).await {
+        match tokio::time::timeout(Duration::from_secs(1200), waiting).await {
             Ok(found) => found,
-            Err(_) => panic!("{what} of {id} did not come: {:?}", self.told(id)),
+            Err(_) => {
+                let told = self.told(id);
+                let begins: String = told.log.chars().take(2000).collect();
+                panic!("{what} of {id} did not come: {:?}, {} posts, log:\n{begins}", told.statuses, told.posts)
+            }
         }
     }
 

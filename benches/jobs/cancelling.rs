@@ -9,7 +9,8 @@ use crate::table::{Table, median, percentile};
 
 const SOON: Duration = Duration::from_secs(60);
 const MUCH: usize = 30 * 1024 * 1024;
-const SLOW: Fault = Fault::Trickle { bytes: 16 * 1024, pause: Duration::from_millis(20) };
+/// 800 KB a second, in pieces so small that what the cancel itself says is hardly held up.
+const SLOW: Fault = Fault::Trickle { bytes: 4 * 1024, pause: Duration::from_millis(5) };
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {
