@@ -8,8 +8,8 @@ use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
 
 use super::failure::{FailedStep, exit_code};
-use super::output::{LineSplitter, clean};
-use crate::protocol::LogType;
+use super::output::LineSplitter;
+use crate::protocol::{LogType, safe_line};
 use crate::secrets::{Redactor, StreamRedactor};
 
 /// A long transfer (a base image, the context) says how far it is once in this time.
@@ -107,7 +107,7 @@ impl Progress {
         }
         batch.flush(emit);
         for warning in status.warnings {
-            let text = clean(&warning.short);
+            let text = safe_line(&warning.short);
             let place = if warning.url.is_empty() { String::new() } else { format!(" ({})", warning.url) };
             emit(LogType::Warning, &format!("{text}{place}"));
         }
@@ -264,7 +264,7 @@ fn next(numbered: &mut u32) -> u32 {
 }
 
 fn one_line(text: &str) -> String {
-    clean(text.as_bytes()).chars().take(MAX_NAME).collect()
+    safe_line(text.as_bytes()).chars().take(MAX_NAME).collect()
 }
 
 fn seconds(vertex: &Vertex) -> f64 {
