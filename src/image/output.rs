@@ -1,4 +1,6 @@
 //! PURE: one step's output stream, chunks of bytes → clean lines.
+//!
+//! A line may not forge another: see [`safe_line`].
 
 use std::time::{Duration, Instant};
 

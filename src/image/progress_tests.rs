@@ -1,3 +1,5 @@
+//! What a user reads of what BuildKit tells.
+
 use super::*;
 
 use bollard_buildkit_proto::moby::buildkit::v1::VertexWarning;

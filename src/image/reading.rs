@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::filesync::{Folder, Sent, packet};
 use super::tasks::BuildTasks;
+use crate::protocol::safe_line;
 
 /// Files read at the same time, and so in memory.
 const READERS: usize = 4;
@@ -93,7 +94,7 @@ impl Readers {
         let bytes = match self.folder.context.read(entry) {
             Ok(bytes) => bytes,
             Err(failure) => {
-                let text = format!("{}: {}", entry.path, failure.cause).into_bytes();
+                let text = format!("{}: {}", safe_line(entry.path.as_bytes()), failure.cause).into_bytes();
                 // the first failure is the build's
                 let _ = self.sent.failure.set(failure);
                 let _ = self.data.blocking_send(Ok(packet(PacketType::PacketErr, id, text)));

@@ -15,7 +15,7 @@ use super::lifecycle::{self, Action, Event, State, Stop};
 use super::pipeline::{Pipeline, Step};
 use super::retry::RetryPolicy;
 use super::silence::Listening;
-use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome};
+use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome, safe_text};
 use crate::queue::ClaimFate;
 use crate::registry::PushedImage;
 use crate::stage::StageContext;
@@ -130,7 +130,7 @@ impl Attempt {
     }
 
     fn redacted(&self, failure: Failure) -> Failure {
-        let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(text)).into_owned();
+        let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(&safe_text(text))).into_owned();
         Failure { code: failure.code, cause: mask(&failure.cause), way_out: mask(&failure.way_out) }
     }
 

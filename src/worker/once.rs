@@ -18,7 +18,7 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
 use crate::protocol::{
-    BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_line,
+    BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_text,
 };
 use crate::queue::{Gate, GateState, WorkerIdentity};
 use crate::registry::{RegistryStage, STALL_TIMEOUT};
@@ -184,9 +184,9 @@ impl LogSink for Terminal {
             LogType::Error => "x ",
         };
         let mut out = std::io::stderr().lock();
-        for line in self.redactor.redact(text).split('\n') {
+        for line in self.redactor.redact(&safe_text(text)).split('\n') {
             // A reader that went away does not end the build.
-            let _unheard = writeln!(out, "{mark}{}", safe_line(line.as_bytes()));
+            let _unheard = writeln!(out, "{mark}{line}");
         }
     }
 }

@@ -13,7 +13,7 @@ use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
-use crate::config::{Config, WorkerConfig};
+use crate::config::{Config, RegistryConfig, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
@@ -113,6 +113,14 @@ async fn start(
         keeping.housekeeper.run(source, context, buildpacks, stopped).await;
     });
 
+    let (looking, stopped) = (shared.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = look_at_the_far_end(&looking) => {}
+            () = stopped.cancelled() => {}
+        }
+    });
+
     let resumed = tokio::select! {
         resumed = take_up(&shared) => Some(resumed),
         () = signals.next() => None,
@@ -164,8 +172,25 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
             owner,
             cache.join("buildpacks"),
         ),
-        registry: Some(RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT)),
+        registry: Some(registry(config.registry.clone(), engine)),
     })
+}
+
+/// The registry as the daemon uses it.
+pub(super) fn registry(config: RegistryConfig, engine: bollard::Docker) -> RegistryStage {
+    RegistryStage::new(config, engine, STALL_TIMEOUT)
+}
+
+/// Names what a build will need only at its end. It is tried again then: nothing waits for it here.
+async fn look_at_the_far_end(shared: &Shared) {
+    if let Err(problem) = shared.reporter.check().await {
+        tracing::error!("{problem} Trying again until it answers.");
+    }
+    if let Some(registry) = &shared.stages.registry
+        && let Err(failure) = registry.check().await
+    {
+        tracing::error!("{failure} It is tried again by each job.");
+    }
 }
 
 async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>, bollard::Docker) {

@@ -4,6 +4,7 @@
 
 mod buildpacks;
 mod cancel;
+mod check;
 mod crash;
 mod drain;
 mod failures;
