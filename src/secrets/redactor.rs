@@ -12,11 +12,12 @@ use super::active::joined;
 use super::patterns::{At, Builder, Patterns};
 use super::{MIN_SECRET_CHARS, forms, public};
 
+/// All forms of a value together have at most about so many bytes for each of its own.
+const FORMS_PER_BYTE: usize = 16;
 const MIN_CHARS_FOR_OTHERS: usize = 16;
 pub(super) const MASK: &[u8] = b"***";
 
-/// Encoded forms are made until they take so much memory: credentials first, then values, short ones first. A form takes six to
-/// fifteen times its value in all.
+/// Encoded forms are made until they take so much memory: credentials first, then values, short ones first.
 const MAX_ENCODED_BYTES: usize = 6 * 1024 * 1024;
 
 /// Masks every known secret with `***`. Built once per job; cheap to clone.
@@ -60,7 +61,7 @@ impl Redactor {
         let mut raw_only = 0;
         for value in &order {
             forms::raw(value, &mut |piece| builder.add(piece));
-            if encoded_bytes < MAX_ENCODED_BYTES {
+            if encoded_bytes + value.len() * FORMS_PER_BYTE <= MAX_ENCODED_BYTES {
                 forms::encoded(value, &mut |piece| {
                     encoded_bytes += piece.len();
                     builder.add(piece);

@@ -128,6 +128,7 @@ impl Ground {
         }
         for case in &group.cases {
             if let Err(miss) = self.check(case).await {
+                println!("MISS {miss}");
                 self.misses.push(miss);
             }
         }

@@ -139,7 +139,7 @@ pub fn cases(ground: &Ground) -> Vec<Case> {
         field("commitSha", json!(sha), MALFORMED);
     }
     for sha in [
-        "0".repeat(39),
+        "1".repeat(39),
         "g".repeat(40),
         "a".repeat(41),
         "a".repeat(63),
@@ -150,7 +150,7 @@ pub fn cases(ground: &Ground) -> Vec<Case> {
         field("commitSha", json!(sha), MALFORMED);
     }
     field("commitSha", json!("0".repeat(40)), End::Fails(&["job.branch_deleted"]));
-    field("commitSha", json!("0".repeat(64)), End::Fails(&["job.branch_deleted"]));
+    field("commitSha", json!("0".repeat(39)), End::Fails(&["job.branch_deleted"]));
     for sha in ["f".repeat(40), "F".repeat(40), "f".repeat(64)] {
         field("commitSha", json!(sha), End::Fails(&["git.commit_gone", "git.unsupported"]));
     }

@@ -244,7 +244,8 @@ pub fn registries(ground: &Ground) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut registry = |name: &str, request: &str, answer: Answer, end: End| {
         let job = Job::of(&ground.good);
-        ground.registry.answer(format!("{request} /v2/{}/manifests/", job.service), 100, answer);
+        let tag = if request == "PUT" { "latest" } else { "" };
+        ground.registry.answer(format!("{request} /v2/{}/manifests/{tag}", job.service), 100, answer);
         cases.push(Case::job(format!("a registry {name}"), job, end));
     };
     let doubted = || End::Fails(&["registry.digest", "registry.unreachable", "registry.denied"]);
