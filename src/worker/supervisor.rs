@@ -167,6 +167,7 @@ impl Supervisor {
         let phases = [(timeout, Some(Stop::Drained)), (LAST_WORDS, None)];
         for (time, then) in phases {
             if !self.wait_for_all(time, &mut notices, signals).await {
+                self.shared.halt.cancel();
                 tracing::warn!("second signal: ending at once; {} jobs are taken up by the next start", self.attempts.len());
                 return Exit::Temporary;
             }

@@ -8,7 +8,7 @@ use crate::rig::*;
 async fn a_pushed_job_is_claimed_to_the_byte_and_stays_in_the_workers_list_until_it_is_acknowledged() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
-    let payload = r#"{ "deploymentId":"d1", "serviceId":"s1", "ports":[], "x":1.50, "y":"\u003cé" }"#;
+    let payload = r#"{ "deploymentId":"d1", "serviceId":"s1", "branch":"main", "repositoryName":"o/r", "gitProvider":{}, "ports":[], "x":1.50, "y":"\u003cé" }"#;
     redis.push(payload).await;
     let claim = worker.claim().await;
     assert_eq!(claim.payload, payload);

@@ -196,7 +196,9 @@ pub async fn until(seconds: u64, what: &str, mut is: impl AsyncFnMut() -> bool) 
 }
 
 pub fn job(id: &str, service: &str) -> String {
-    format!(r#"{{"deploymentId":"{id}","serviceId":"{service}","ports":[],"n":1.0}}"#)
+    format!(
+        r#"{{"deploymentId":"{id}","serviceId":"{service}","branch":"main","repositoryName":"o/r","gitProvider":{{}},"ports":[],"n":1.0}}"#
+    )
 }
 
 pub fn id(text: &str) -> DeploymentId {

@@ -28,11 +28,19 @@ local function valid_id(v)
   return nil
 end
 
--- deployment id and service id of a payload, each nil where there is no valid one
+-- whether there is something to build: what is refused at once must not take the place of a good job of its service
+local function is_buildable(job)
+  local function text(v) return type(v) == 'string' and v ~= '' end
+  if not text(job.branch) or not text(job.repositoryName) or type(job.gitProvider) ~= 'table' then return false end
+  -- the branch was deleted
+  return not (text(job.commitSha) and string.find(job.commitSha, '^0+$'))
+end
+
+-- deployment id and service id of a payload, each nil where there is no valid one; no service where there is nothing to build
 local function ids_of(payload)
   local ok, job = pcall(cjson.decode, payload)
   if not ok or type(job) ~= 'table' then return nil, nil end
-  return valid_id(job.deploymentId), valid_id(job.serviceId)
+  return valid_id(job.deploymentId), is_buildable(job) and valid_id(job.serviceId) or nil
 end
 
 -- nil where there is none, or where somebody wrote something else there
