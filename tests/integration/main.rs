@@ -1,5 +1,6 @@
 //! Slipway from the outside, on the real parts: what a user, an operator and a producer get. Run by `make test`.
 
+mod campaign_record;
 mod cancel;
 mod crash;
 mod drain;
@@ -11,4 +12,5 @@ mod outages;
 mod predecessor;
 mod rig_itself;
 mod secrets;
+#[allow(dead_code, reason = "the campaign takes the rest of it")]
 mod support;
