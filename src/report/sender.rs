@@ -323,7 +323,8 @@ impl Sender {
     /// `None`: Redis did not say.
     async fn ask_fence(&self) -> Option<Fenced> {
         let asked: Result<Fenced, ()> = tokio::time::timeout(self.pace.fence_timeout, self.fence.may_post()).await.ok()?;
-        asked.ok()
+        // Frozen between the answer and here for longer than the lease: what it said may not be true any more.
+        asked.ok().filter(|_| self.gate.state() == GateState::Open)
     }
 
     async fn told(&self, after: Position, end: Option<EndFate>) {

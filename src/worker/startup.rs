@@ -144,7 +144,7 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
 }
 
 async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>, bollard::Docker) {
-    let queue = until_reached("Redis", || Queue::connect(&config.queue, identity.clone()));
+    let queue = until_reached("Redis", || Queue::connect_with(&config.queue, identity.clone(), config.dashboard.timeout));
     let engine = until_reached("the Docker Engine", || image::connect_engine(&config.build));
     let (queue, engine) = tokio::join!(queue, engine);
     for warning in image::exposure_warnings(&config.build, &config.buildpacks, &engine).await {

@@ -124,10 +124,18 @@ fn lines_in_order(told: &[Told], circumstances: &Circumstances<'_>) -> Result<us
 }
 
 fn numbered(line: &str) -> Option<(&str, usize)> {
-    let mut words = line.split(' ');
+    let mut words = step_of(line).1.split(' ');
     match (words.next(), words.next(), words.next(), words.next()) {
         (Some(run), Some("line"), Some(n), None) => Some((run, n.parse().ok()?)),
         _ => None,
+    }
+}
+
+/// A line of a build begins with its step: `#7 the rest`.
+fn step_of(line: &str) -> (&str, &str) {
+    match line.split_once(' ') {
+        Some((step, rest)) if step.starts_with('#') => (step, rest),
+        _ => ("", line),
     }
 }
 
@@ -136,7 +144,7 @@ fn numbered(line: &str) -> Option<(&str, usize)> {
 fn complete(told: &[Told], lines: usize) -> Result<(), String> {
     let begin = told.iter().rposition(|t| status_of(&t.what) == "BUILDING").ok_or("it was never told as BUILDING")?;
     let mut last: Option<(&str, usize)> = None;
-    let mut whole = false;
+    let (mut whole, mut running) = (false, "");
     for post in &told[begin..] {
         let What::Log(text) = &post.what else { continue };
         for line in text.split('\n') {
@@ -145,7 +153,11 @@ fn complete(told: &[Told], lines: usize) -> Result<(), String> {
                 whole = numbered.1 + 1 == lines;
             }
             // An end that an attempt on a lost host had stored is told by another host, which says whose lines are missing.
-            whole |= line.contains("CACHED") || line.contains(OF_LOST_HOST);
+            let (step, rest) = step_of(line);
+            if rest.contains("RUN run=") {
+                running = step;
+            }
+            whole |= rest == "CACHED" && step == running && !running.is_empty() || line.contains(OF_LOST_HOST);
         }
     }
     match last {
