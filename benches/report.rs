@@ -18,7 +18,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use slipway::config::DashboardConfig;
 use slipway::protocol::{Code, DeploymentId, Failure, ImageRef, LogSink, LogType, Outcome, RegistryType};
 use slipway::queue::{Fenced, Gate, GateState};
-use slipway::report::{Delivery, Fence, Reporter};
+use slipway::report::{Delivery, Fence, Pace, Reporter};
 use slipway::secrets::{Redactor, SecretString};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,9 +84,9 @@ async fn report(address: &str) -> String {
         log_max_bytes: 32 << 20,
         journal_max_bytes: 1 << 30,
     };
-    let reporter = Reporter::new(config, dir.path().join("journal"), gate, tasks.clone(), stop.clone()).unwrap();
+    let reporter = Reporter::new(config, dir.path().join("journal"), gate, tasks.clone(), stop.clone(), Pace::default()).unwrap();
     let redactor = Arc::new(Redactor::new(&[SecretString::from("a-secret-of-the-job")], &[], &[]));
-    let report = reporter.open(&DeploymentId::parse("bench").unwrap(), 1, redactor, Arc::new(Yes)).unwrap();
+    let report = reporter.open(&DeploymentId::parse("bench").unwrap(), 1, redactor, Arc::new(Yes)).await.unwrap();
     let (before, idle) = (memory("VmRSS"), cpu());
     let writer = Arc::clone(&report);
     let started = Instant::now();
@@ -128,7 +128,8 @@ async fn refused_jobs(reporter: &Arc<Reporter>) -> f64 {
     stream::iter(0..JOBS)
         .for_each_concurrent(8, async |n| {
             let redactor = Arc::new(Redactor::new(&[], &[], &[]));
-            let report = reporter.open(&DeploymentId::parse(&format!("job{n}")).unwrap(), 1, redactor, Arc::new(Yes)).unwrap();
+            let report =
+                reporter.open(&DeploymentId::parse(&format!("job{n}")).unwrap(), 1, redactor, Arc::new(Yes)).await.unwrap();
             assert_eq!(report.end(&outcome).await, Delivery::Delivered);
             report.close().await;
         })

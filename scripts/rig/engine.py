@@ -5,15 +5,17 @@ namespace), its mounts are gone with it, it cannot see the host's containerd, an
 It sets no firewall rules: a second Engine that does so throws out those of the host's own.
 """
 
-import io
+import base64
 import json
 import os
+import pathlib
 import random
 import shutil
 import subprocess
-import tarfile
+import tempfile
 
 from .process import Part, PartFailed, run_as_root
+from .rootfs import Rootfs
 
 # Process 1 of the namespace: gives the Engine a private /run and /etc, cgroups where the host has mounted none, and reaps.
 _INIT = r"""
@@ -40,6 +42,8 @@ set +e
 while kill -0 $engine 2>/dev/null; do wait $engine; code=$?; done
 exit $code
 """
+
+_PATHS = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"}
 
 
 def docker_cli():
@@ -68,9 +72,11 @@ class Engine:
         directory = self.run_dir / "engine"
         directory.mkdir()
         self.cli_config.mkdir()
-        # Without a file of its own it would read the host's.
-        (directory / "daemon.json").write_text(json.dumps({"features": {"buildkit": True}}))
-        self._make_bridge()
+        subnet = self._make_bridge()
+        # Without a file of its own it would read the host's. Networks that are made in it lie in the other half of our subnet:
+        # so their bridges, which stay when an Engine ends, are found again.
+        pools = [{"base": f"{subnet}.128/25", "size": 28}]
+        (directory / "daemon.json").write_text(json.dumps({"features": {"buildkit": True}, "default-address-pools": pools}))
         flags = {
             "config-file": directory / "daemon.json",
             "host": self.host,
@@ -91,8 +97,7 @@ class Engine:
         # Without these BuildKit cuts a step's output at 200 KiB a second and 2 MiB. Not -1: the 20.10 Engine takes that for
         # "nothing at all" and prints "[output clipped, log limit -1B reached]" in place of the first line.
         limits = {"BUILDKIT_STEP_LOG_MAX_SIZE": "2147483647", "BUILDKIT_STEP_LOG_MAX_SPEED": "2147483647"}
-        path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-        argv = ["env", *(f"{k}={v}" for k, v in {**limits, "PATH": path}.items()), *argv]
+        argv = ["env", *(f"{k}={v}" for k, v in {**limits, "PATH": _PATHS["PATH"]}.items()), *argv]
         self.part = Part("engine", self.run_dir, argv, root=True, grace=10.0)
         self.part.start()
 
@@ -109,55 +114,65 @@ class Engine:
         argv = [self.cli, "--host", self.host, "--config", str(self.cli_config), *args]
         return subprocess.run(argv, input=stdin, capture_output=True)
 
+    def import_image(self, name, archive, changes):
+        """An image of one layer. `changes`: Dockerfile instructions for its configuration."""
+        flags = [word for change in changes for word in ("--change", change)]
+        self.must("import", *flags, "-", name, stdin=archive)
+
+    def push(self, name, user, password):
+        """The client's own login file would stay; this one goes with the directory."""
+        login = base64.b64encode(f"{user}:{password}".encode()).decode()
+        with tempfile.TemporaryDirectory(dir=self.run_dir) as config:
+            (pathlib.Path(config) / "config.json").write_text(json.dumps({"auths": {name.split("/")[0]: {"auth": login}}}))
+            self.must("--config", config, "push", "--quiet", name)
+
+    def must(self, *args, stdin=None):
+        done = self.docker(*args, stdin=stdin)
+        if done.returncode != 0:
+            raise PartFailed(f"docker {' '.join(args)} failed: {done.stderr.decode(errors='replace').strip()}")
+
     def _make_bridge(self):
+        """Returns the first three numbers of the subnet that is ours; the bridge has its lower half."""
         with open("/proc/net/route") as routes:
             taken = {line.split()[1] for line in routes.readlines()[1:]}
         subnets = [n for n in range(256) if f"{n:02X}".join(("00", "C90A")) not in taken]
         if not subnets:
             raise PartFailed("every subnet of 10.201.0.0/16 has a route already; no bridge for the Engine can be made.")
         run_as_root("ip", "link", "add", "name", self.name, "type", "bridge")
-        run_as_root("ip", "addr", "add", f"10.201.{random.choice(subnets)}.1/24", "dev", self.name)
+        subnet = f"10.201.{random.choice(subnets)}"
+        run_as_root("ip", "addr", "add", f"{subnet}.1/25", "dev", self.name)
         run_as_root("ip", "link", "set", self.name, "up")
+        return subnet
 
     def _import_base_image(self):
         """`busybox:base`: a static busybox with its applets, so that tests have a base image without a pull."""
-        changes = ["--change", 'CMD ["/bin/sh"]', "--change", "ENV PATH=/usr/local/bin:/usr/bin:/bin"]
-        done = self.docker("import", *changes, "-", "busybox:base", stdin=_busybox_rootfs())
-        if done.returncode != 0:
-            raise PartFailed(f"docker import of busybox:base failed: {done.stderr.decode(errors='replace').strip()}")
+        self.import_image("busybox:base", _busybox_rootfs(), ['CMD ["/bin/sh"]', "ENV PATH=/usr/local/bin:/usr/bin:/bin"])
 
 
 def remove_traces(name):
-    """The bridge and the cgroups of an Engine that has ended."""
-    if os.path.exists(f"/sys/class/net/{name}"):
-        run_as_root("ip", "link", "delete", name, check=False)
+    """The bridges and the cgroups of an Engine that has ended."""
+    for interface in _bridges(name):
+        run_as_root("ip", "link", "delete", interface, check=False)
     run_as_root(
         "find", "/sys/fs/cgroup", "-depth", "-type", "d", "(", "-path", f"*/{name}", "-o", "-path", f"*/{name}/*", ")",
         "-exec", "rmdir", "{}", ";", check=False,
     )  # fmt: skip
 
 
+def _bridges(name):
+    """The Engine's own bridge and those of networks made in it: all that have an address of its subnet."""
+    listed = subprocess.run(["ip", "-o", "-4", "addr", "show"], capture_output=True, text=True, check=True, env=_PATHS).stdout
+    addresses = [(line.split()[1], line.split()[3].rpartition(".")[0]) for line in listed.splitlines()]
+    subnets = [subnet for interface, subnet in addresses if interface == name]
+    return [interface for interface, subnet in addresses if subnet in subnets]
+
+
 def _busybox_rootfs():
-    busybox = shutil.which("busybox", path=os.environ.get("PATH", "") + ":/bin:/usr/bin")
-    if not busybox:
-        raise PartFailed("no busybox. Run scripts/setup.")
-    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-
-        def add(path, *, kind=tarfile.REGTYPE, mode=0o755, content=b"", link=""):
-            entry = tarfile.TarInfo(path)
-            entry.type, entry.mode, entry.size, entry.linkname = kind, mode, len(content), link
-            tar.addfile(entry, io.BytesIO(content))
-
-        for path, mode in {"bin": 0o755, "etc": 0o755, "root": 0o700, "tmp": 0o1777, "usr": 0o755, "usr/bin": 0o755}.items():
-            add(path, kind=tarfile.DIRTYPE, mode=mode)
-        with open(busybox, "rb") as f:
-            add("bin/busybox", content=f.read())
-        for applet in applets:
-            if applet != "busybox":
-                add(f"bin/{applet}", kind=tarfile.SYMTYPE, mode=0o777, link="busybox")
-        add("usr/bin/env", kind=tarfile.SYMTYPE, mode=0o777, link="../../bin/busybox")
-        add("etc/passwd", mode=0o644, content=b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
-        add("etc/group", mode=0o644, content=b"root:x:0:\nnogroup:x:65534:\n")
-    return out.getvalue()
+    rootfs = Rootfs()
+    for path, mode in {"etc": 0o755, "root": 0o700, "tmp": 0o1777, "usr": 0o755, "usr/bin": 0o755}.items():
+        rootfs.directory(path, mode=mode)
+    rootfs.busybox()
+    rootfs.link("usr/bin/env", "../../bin/busybox")
+    rootfs.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    rootfs.file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")
+    return rootfs.bytes()

@@ -70,7 +70,7 @@ pub(super) fn run(args: Args, config_file: Option<PathBuf>) -> Exit {
         Err(problem) => return start::fail(Exit::Usage, problem),
     };
     match start::log_of(&settings) {
-        Ok(log) => start::block_on(crate::worker::build_once(request, log.masks.clone())),
+        Ok(log) => start::block_on(crate::worker::build_once(request, log.secrets.clone())),
         Err(exit) => exit,
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::config::{LoggingConfig, Settings, Surroundings};
 use crate::exit::Exit;
-use crate::secrets::{Redactor, SecretString};
-use crate::telemetry::{self, Masks};
+use crate::secrets::{ActiveSecrets, Redactor, SecretString};
+use crate::telemetry;
 
 /// How long threads that are stuck in a file or a terminal may hold up the end.
 const STUCK_THREADS: Duration = Duration::from_secs(1);
@@ -24,17 +24,18 @@ pub(super) fn settings(config_file: Option<PathBuf>) -> Result<Settings, Exit> {
 
 /// The log, with every secret of the configuration masked in it.
 pub(super) struct Log {
-    pub(super) masks: Arc<Masks>,
+    pub(super) secrets: Arc<ActiveSecrets>,
     _guard: telemetry::Guard,
 }
 
 pub(super) fn log(config: &LoggingConfig, secrets: &[SecretString], warnings: &[String]) -> Result<Log, Exit> {
-    let masks = Masks::new(Redactor::new(secrets, &[], &[]));
-    let guard = telemetry::init(config, masks.mask()).map_err(|e| fail(Exit::Config, e))?;
+    let secrets = ActiveSecrets::new(Redactor::new(secrets, &[], &[]));
+    let active = Arc::clone(&secrets);
+    let guard = telemetry::init(config, Arc::new(move |text| active.redact(text))).map_err(|e| fail(Exit::Config, e))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    Ok(Log { masks, _guard: guard })
+    Ok(Log { secrets, _guard: guard })
 }
 
 /// As [`log()`], for commands that need only a part of the configuration.

@@ -32,7 +32,7 @@ pub(super) fn run(args: Args, config_file: Option<PathBuf>) -> Exit {
         return start::output(loaded.to_string().trim_end());
     }
     match start::log(&loaded.config.logging, &loaded.secrets, &loaded.warnings) {
-        Ok(log) => start::block_on(crate::worker::run(loaded.config, log.masks.clone())),
+        Ok(log) => start::block_on(crate::worker::run(loaded.config, log.secrets.clone())),
         Err(exit) => exit,
     }
 }

@@ -15,7 +15,7 @@ use super::failure::{FailedStep, classify, engine_answered, engine_error, engine
 use super::messages::{BuildMessage, MessageReader};
 use super::progress::Progress;
 use super::tasks::BuildTasks;
-use crate::protocol::Failure;
+use crate::protocol::{Code, Failure};
 use crate::stage::StageContext;
 
 /// How long a build that was told to stop may take to end, before its connection is cut.

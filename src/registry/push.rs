@@ -105,7 +105,9 @@ fn broken(target: &Target, error: &bollard::errors::Error) -> PushError {
     use bollard::errors::Error;
     match error {
         // A refusal before the stream began; its text is of the same kind as within it.
-        Error::DockerResponseServerError { message, .. } if Refusal::of(message) != Refusal::Other => refused(target, message, false),
+        Error::DockerResponseServerError { message, .. } if Refusal::of(message) != Refusal::Other => {
+            refused(target, message, false)
+        }
         other => PushError::Failed(engine_failure(other)),
     }
 }

@@ -8,7 +8,6 @@ mod batch;
 mod circuit;
 mod client;
 mod dashboard;
-mod ended;
 mod job_report;
 mod journal;
 pub mod listen;
@@ -19,7 +18,7 @@ mod sender;
 pub mod terminal;
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +37,6 @@ use crate::protocol::{DeploymentId, Outcome};
 use crate::queue::{Fenced, Gate};
 use crate::secrets::Redactor;
 use dashboard::Dashboard;
-use ended::Ended;
 use journal::{DiskUse, Journal};
 use sender::{Link, Progress, Sender};
 
@@ -75,7 +73,6 @@ pub struct Reporter {
     tasks: TaskTracker,
     stop: CancellationToken,
     dashboard: Arc<Dashboard>,
-    ended: Arc<Ended>,
     shelf: Arc<Shelf>,
 }
 
@@ -83,13 +80,41 @@ pub struct Reporter {
 #[derive(Default)]
 struct Shelf {
     disk: Arc<DiskUse>,
-    /// `None`: at rest on disk.
-    journals: Mutex<HashMap<DeploymentId, Option<Arc<Link>>>>,
+    journals: Mutex<HashMap<DeploymentId, Place>>,
+}
+
+/// Where a journal is. The lock on all of them is never held while the disk is waited for.
+enum Place {
+    /// On disk, open nowhere.
+    AtRest,
+    /// Being read, begun or removed right now.
+    Moving,
+    Open(Arc<Link>),
 }
 
 impl Shelf {
-    fn lock(&self) -> MutexGuard<'_, HashMap<DeploymentId, Option<Arc<Link>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeploymentId, Place>> {
         self.journals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn put(&self, deployment: &DeploymentId, place: Place) {
+        self.lock().insert(deployment.clone(), place);
+    }
+
+    /// Takes a journal for itself. `true`: it lies on disk; `false`: there is none.
+    ///
+    /// # Errors
+    /// `ResourceBusy`: it is open.
+    fn take(&self, deployment: &DeploymentId) -> io::Result<bool> {
+        let mut journals = self.lock();
+        let is_there = match journals.get(deployment) {
+            Some(Place::Open(_) | Place::Moving) => {
+                return Err(io::Error::new(ErrorKind::ResourceBusy, "the report of this deployment is open"));
+            }
+            Some(Place::AtRest) => true,
+            None => false,
+        };
+        journals.insert(deployment.clone(), Place::Moving);
+        Ok(is_there)
     }
 }
 
@@ -102,27 +127,19 @@ struct Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if let Some(place) = self.shelf.lock().get_mut(&self.deployment) {
-            // Another report of the deployment may have been opened since this one's journal was removed.
-            place.take_if(|link| Arc::ptr_eq(link, &self.link));
+        // Another report of the deployment may have been opened since this one's journal was removed.
+        if let Some(place) = self.shelf.lock().get_mut(&self.deployment)
+            && matches!(place, Place::Open(link) if Arc::ptr_eq(link, &self.link))
+        {
+            *place = Place::AtRest;
         }
     }
 }
 
 impl Reporter {
-    /// `dir`: `WORK_DIR/journal`. Creates it. To be called on the runtime: one small task watches whether the key is accepted.
+    /// `dir`: `WORK_DIR/journal`. Creates it. Blocking, and to be called on the runtime, before anything else runs on it: one small task
+    /// watches whether the key is accepted.
     pub fn new(
-        config: DashboardConfig,
-        dir: PathBuf,
-        gate: Gate,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> io::Result<Arc<Self>> {
-        Self::with_pace(config, dir, gate, tasks, stop, Pace::default())
-    }
-
-    /// [`Reporter::new`] with another patience than the daemon's.
-    pub fn with_pace(
         config: DashboardConfig,
         dir: PathBuf,
         gate: Gate,
@@ -139,10 +156,9 @@ impl Reporter {
                 continue;
             }
             shelf.disk.grow(found.bytes);
-            shelf.lock().insert(id, None);
+            shelf.put(&id, Place::AtRest);
         }
         let dashboard = Arc::new(Dashboard::new(&config, pace.clone())?);
-        let ended = Arc::new(Ended::open(dir.join("ended"))?);
         let (watched, stopped) = (Arc::clone(&dashboard), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
@@ -150,31 +166,30 @@ impl Reporter {
                 () = watched.watch_key() => {}
             }
         });
-        Ok(Arc::new(Self { config, pace, dir, gate, tasks, stop, dashboard, ended, shelf }))
+        Ok(Arc::new(Self { config, pace, dir, gate, tasks, stop, dashboard, shelf }))
     }
 
     /// Opens (or continues, after a restart) the deployment's journal and starts its sender. An end that the journal holds from
     /// before is sent once [`JobReport::end`] is called with it, and not again where it was delivered; where `attempt` is another
-    /// one than the journal's it is void. Reads the newest part of a journal that is there: call it where the disk may be waited for.
+    /// one than the journal's it is void.
     ///
     /// # Errors
     /// The disk's; `ResourceBusy` while this deployment's report is open already.
-    pub fn open(
+    pub async fn open(
         self: &Arc<Self>,
         deployment: &DeploymentId,
         attempt: u32,
         redactor: Arc<Redactor>,
         fence: Arc<dyn Fence>,
     ) -> io::Result<Arc<JobReport>> {
-        let link = self.take_from_shelf(deployment, attempt)?;
+        let (reporter, id) = (Arc::clone(self), deployment.clone());
+        let link = off_the_runtime(move || reporter.take_from_shelf(&id, attempt)).await?;
         let sender = Sender {
             id: deployment.clone(),
-            attempt,
             link: Arc::clone(&link),
             dashboard: Arc::clone(&self.dashboard),
             gate: self.gate.clone(),
             fence,
-            ended: Arc::clone(&self.ended),
             pace: self.pace.clone(),
         };
         let span = tracing::info_span!("report", deployment_id = %deployment, attempt);
@@ -188,19 +203,10 @@ impl Reporter {
         Ok(Arc::new(JobReport::new(Arc::clone(self), deployment.clone(), link, redactor, loan)))
     }
 
+    /// Blocking.
     fn take_from_shelf(&self, deployment: &DeploymentId, attempt: u32) -> io::Result<Arc<Link>> {
-        let mut journals = self.shelf.lock();
-        let (dir, cap, disk) = (self.dir.clone(), self.config.log_max_bytes, Arc::clone(&self.shelf.disk));
-        let journal = match journals.get(deployment) {
-            Some(Some(_)) => {
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the report of this deployment is open already"));
-            }
-            Some(None) => {
-                let numbers = journal::list(&self.dir)?.remove(deployment).unwrap_or_default().segments;
-                Journal::recover(dir, deployment.clone(), &numbers, attempt, cap, disk, pace::random())?
-            }
-            None => Journal::create(dir, deployment.clone(), attempt, cap, disk, pace::random())?,
-        };
+        let is_there = self.shelf.take(deployment)?;
+        let journal = self.journal(deployment, attempt, is_there).inspect_err(|_| self.put_back(deployment, is_there))?;
         let link = Arc::new(Link {
             journal,
             work: Notify::new(),
@@ -210,53 +216,65 @@ impl Reporter {
             pause: CancellationToken::new(),
             kill: self.stop.child_token(),
         });
-        journals.insert(deployment.clone(), Some(Arc::clone(&link)));
+        self.shelf.put(deployment, Place::Open(Arc::clone(&link)));
         Ok(link)
     }
 
-    /// Deployments with a journal on disk, and the end that it holds, if any (also one that was delivered, but not closed).
-    /// Attempt 0: nothing of it can be read. Reads a part of each journal: call it where the disk may be waited for.
-    pub fn undelivered(&self) -> io::Result<Vec<(DeploymentId, u32, Option<Outcome>)>> {
-        let journals = self.shelf.lock();
-        let found = journal::list(&self.dir)?;
-        let mut all = Vec::with_capacity(journals.len());
-        for (id, place) in journals.iter() {
-            let summary = match (place, found.get(id)) {
-                (Some(link), _) => Some(link.journal.summary()),
-                (None, Some(found)) => journal::summary(&self.dir, id, &found.segments)?,
-                (None, None) => continue,
-            };
-            let (attempt, outcome) = summary.map_or((0, None), |s| (s.attempt, s.outcome));
-            all.push((id.clone(), attempt, outcome));
+    fn journal(&self, deployment: &DeploymentId, attempt: u32, is_there: bool) -> io::Result<Journal> {
+        let (dir, cap, disk) = (self.dir.clone(), self.config.log_max_bytes, Arc::clone(&self.shelf.disk));
+        if !is_there {
+            return Journal::create(dir, deployment.clone(), attempt, cap, disk, pace::random());
         }
-        Ok(all)
+        let numbers = journal::list(&self.dir)?.remove(deployment).unwrap_or_default().segments;
+        Journal::recover(dir, deployment.clone(), &numbers, attempt, cap, disk, pace::random())
+    }
+
+    fn put_back(&self, deployment: &DeploymentId, is_there: bool) {
+        if is_there {
+            self.shelf.put(deployment, Place::AtRest);
+        } else {
+            self.shelf.lock().remove(deployment);
+        }
+    }
+
+    /// Deployments with a journal on disk, and the end that it holds, if any (also one that was delivered, but not closed).
+    /// Attempt 0: nothing of it can be read.
+    pub async fn undelivered(self: &Arc<Self>) -> io::Result<Vec<(DeploymentId, u32, Option<Outcome>)>> {
+        let reporter = Arc::clone(self);
+        off_the_runtime(move || {
+            let mut all = Vec::new();
+            for (id, found) in journal::list(&reporter.dir)? {
+                let open = match reporter.shelf.lock().get(&id) {
+                    Some(Place::Open(link)) => Some(Arc::clone(link)),
+                    Some(Place::AtRest) => None,
+                    Some(Place::Moving) | None => continue,
+                };
+                let summary = match open {
+                    Some(link) => Some(link.journal.summary()),
+                    None => journal::summary(&reporter.dir, &id, &found.segments)?,
+                };
+                let (attempt, outcome) = summary.map_or((0, None), |s| (s.attempt, s.outcome));
+                all.push((id, attempt, outcome));
+            }
+            Ok(all)
+        })
+        .await
     }
 
     /// Removes the journal of a deployment that Redis no longer knows, without a word.
     ///
     /// # Errors
     /// The disk's; `ResourceBusy` while the report is open.
-    pub fn discard(&self, deployment: &DeploymentId) -> io::Result<()> {
-        let mut journals = self.shelf.lock();
-        match journals.get(deployment) {
-            Some(Some(_)) => Err(io::Error::new(io::ErrorKind::ResourceBusy, "the report of this deployment is open")),
-            Some(None) => {
-                let numbers = journal::list(&self.dir)?.remove(deployment).unwrap_or_default().segments;
-                journal::discard(&self.dir, deployment, &numbers, &self.shelf.disk)?;
-                journals.remove(deployment);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The attempt and the end of a deployment that were delivered in the last day: a job of it that an old snapshot of Redis
-    /// brings back is not built again.
-    pub fn ended(&self, deployment: &DeploymentId) -> Option<(u32, Outcome)> {
-        self.ended.find(deployment).unwrap_or_else(|e| {
-            tracing::warn!(deployment_id = %deployment, error = %e, "the list of delivered ends cannot be read");
-            None
+    pub async fn discard(self: &Arc<Self>, deployment: &DeploymentId) -> io::Result<()> {
+        let (reporter, id) = (Arc::clone(self), deployment.clone());
+        off_the_runtime(move || {
+            let is_there = reporter.shelf.take(&id)?;
+            let numbers = journal::list(&reporter.dir).map(|mut all| all.remove(&id).unwrap_or_default().segments);
+            let removed = numbers.and_then(|numbers| journal::discard(&reporter.dir, &id, &numbers, &reporter.shelf.disk));
+            reporter.put_back(&id, is_there && removed.is_err());
+            removed
         })
+        .await
     }
 
     /// Whether jobs may be claimed: the dashboard does not answer 401/403, and the journals are below their cap.
@@ -286,4 +304,9 @@ impl Reporter {
     pub async fn check(&self) -> Result<(), String> {
         self.dashboard.check().await
     }
+}
+
+/// Runs what waits for the disk beside the runtime.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

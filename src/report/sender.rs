@@ -12,7 +12,6 @@ use super::answer::Answer;
 use super::batch::{FLUSH_AFTER, cut_chars};
 use super::client::Post;
 use super::dashboard::{Dashboard, Pass};
-use super::ended::Ended;
 use super::journal::{EndFate, EndNote, Item, Journal, Loaded, Position};
 use super::pace::{Pace, jittered, random};
 use super::patience::Patience;
@@ -50,12 +49,10 @@ pub struct Progress {
 
 pub struct Sender {
     pub id: DeploymentId,
-    pub attempt: u32,
     pub link: Arc<Link>,
     pub dashboard: Arc<Dashboard>,
     pub gate: Gate,
     pub fence: Arc<dyn Fence>,
-    pub ended: Arc<Ended>,
     pub pace: Pace,
 }
 
@@ -282,11 +279,6 @@ impl Sender {
         match delivery {
             Delivery::Delivered | Delivery::Refused => {
                 self.told(after, Some(EndFate::Delivered(end.ordinal))).await;
-                let (ended, id, attempt, outcome) = (Arc::clone(&self.ended), self.id.clone(), self.attempt, end.outcome.clone());
-                let remembered = tokio::task::spawn_blocking(move || ended.remember(&id, attempt, &outcome)).await;
-                if let Ok(Err(e)) = remembered {
-                    tracing::warn!(deployment_id = %self.id, error = %e, "the delivered end cannot be remembered on disk");
-                }
             }
             Delivery::Cancelled => self.told(after, Some(EndFate::Voided(end.ordinal))).await,
             Delivery::Lost | Delivery::Stopped => {}

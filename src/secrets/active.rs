@@ -6,15 +6,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::redactor::{Redactor, mask};
 
-/// Redactors of which each is known for as long as its guard lives. One per process.
-#[derive(Debug, Default)]
+/// The process's own secrets, and a redactor per running job, known for as long as its guard lives. One per process.
+///
+/// For the worker's own log alone, which its operator reads. A job's log is masked by that job's redactor and not by this: with it a
+/// tenant could print guesses and see by the mask which of them is another tenant's secret at the moment.
+#[derive(Debug)]
 pub struct ActiveSecrets {
     redactors: RwLock<Arc<Vec<Arc<Redactor>>>>,
 }
 
 impl ActiveSecrets {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+    /// `own`: knows the configuration's secrets; they stay known.
+    pub fn new(own: Redactor) -> Arc<Self> {
+        Arc::new(Self { redactors: RwLock::new(Arc::new(vec![Arc::new(own)])) })
     }
 
     /// From now until the guard is dropped these secrets are masked too.

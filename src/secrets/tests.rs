@@ -198,8 +198,7 @@ fn forty_megabytes_of_values_stay_reasonable() {
 
 #[test]
 fn the_workers_log_hides_the_secrets_of_all_running_jobs_and_of_no_others() {
-    let active = ActiveSecrets::new();
-    let _worker = active.register(std::sync::Arc::new(of_secrets(&["worker-password"])));
+    let active = ActiveSecrets::new(of_secrets(&["worker-password"]));
     let job = active.register(std::sync::Arc::new(of_secrets(&["abcdefgh"])));
     let other = active.register(std::sync::Arc::new(of_secrets(&["efghijkl"])));
     assert_eq!(active.redact("worker-password abcdefghijkl"), "*** ***");

@@ -13,8 +13,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::Mask;
 use super::TelemetryError;
-use super::mask::Mask;
 use super::writer::{Lines, cut};
 
 /// Where journald listens.

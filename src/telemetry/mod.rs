@@ -5,11 +5,9 @@
 
 mod filter;
 mod journald;
-mod mask;
 mod writer;
 
-pub use mask::{Mask, Masks};
-
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +26,9 @@ use writer::{Lines, MaskingWriter};
 const QUEUED_LINES: usize = 4096;
 /// Daily files that are kept.
 const KEPT_FILES: usize = 14;
+
+/// Lets text out without its secrets.
+pub type Mask = Arc<dyn for<'t> Fn(&'t str) -> Cow<'t, str> + Send + Sync>;
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::mask::Mask;
+use super::Mask;
 
 /// A longer event is cut, and says so.
 const LONGEST_LINE: usize = 64 * 1024;

@@ -1,11 +1,15 @@
 //! The daemon: supervisor, the life of a job, the order of the stages.
 
 mod attempt;
+mod building;
 mod dead_letter;
+mod ending;
+mod journals;
 mod lifecycle;
 mod once;
 pub mod pipeline;
 mod retry;
+mod shared;
 mod signals;
 mod silence;
 mod single_build;

@@ -22,10 +22,9 @@ use crate::protocol::{
 };
 use crate::queue::{Gate, GateState, WorkerIdentity};
 use crate::registry::RegistryStage;
-use crate::secrets::Redactor;
+use crate::secrets::{ActiveSecrets, Redactor};
 use crate::source::{GitSourceStage, SourceTree};
 use crate::stage::StageContext;
-use crate::telemetry::Masks;
 
 /// What came out.
 enum Made {
@@ -35,13 +34,13 @@ enum Made {
 }
 
 /// One build without Redis and dashboard: lines to standard error, the image's reference to standard output. Ctrl-C ends it.
-pub async fn build_once(request: SingleBuild, masks: Arc<Masks>) -> Exit {
+pub async fn build_once(request: SingleBuild, secrets: Arc<ActiveSecrets>) -> Exit {
     let cancel = CancellationToken::new();
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return said(Exit::Temporary, &format!("cannot listen for signals: {error}")),
     };
-    let build = run(request, masks, cancel.clone());
+    let build = run(request, secrets, cancel.clone());
     tokio::pin!(build);
     let made = loop {
         tokio::select! {
@@ -76,7 +75,7 @@ fn result(text: &str) -> Exit {
     }
 }
 
-async fn run(request: SingleBuild, masks: Arc<Masks>, cancel: CancellationToken) -> Result<Made, Failure> {
+async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: CancellationToken) -> Result<Made, Failure> {
     // Beside a daemon, not in its place: an identity, caches and a lock of its own.
     let work_dir = request.config.worker.work_dir.join("single");
     let unusable = |error: crate::queue::IdentityError| {
@@ -101,7 +100,7 @@ async fn run(request: SingleBuild, masks: Arc<Masks>, cancel: CancellationToken)
     secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
     let values: Vec<_> = job.env.iter().map(|v| v.value.clone()).collect();
     let redactor = Arc::new(Redactor::new(&secrets, &values, &[job.service.as_str(), job.repository.as_str()]));
-    masks.add(&redactor);
+    let _known = known.register(redactor.clone());
     let ctx = StageContext {
         deployment: job.deployment.clone(),
         service: job.service.clone(),

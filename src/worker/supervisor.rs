@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::attempt::{self, Shared};
+use super::attempt;
 use super::lifecycle::{self, Stop};
+use super::shared::Shared;
 use super::signals::Signals;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;

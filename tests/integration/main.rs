@@ -1,5 +1,6 @@
 //! Slipway from the outside, on the real parts: what a user, an operator and a producer get. Run by `make test`.
 
+mod buildpacks;
 mod campaign_record;
 mod cancel;
 mod crash;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Body, Fault, Held, Job, Proxy, Repository, Rig, Stage, Trouble, parts};
+use crate::support::{Body, Fault, Held, Job, Proxy, Repository, Rig, Stage, Trouble, eventually, parts};
 
 const SOON: Duration = Duration::from_secs(30);
 const HELLO: &[(&str, &str)] = &[("Dockerfile", "FROM busybox:base\nRUN echo hello\n")];
@@ -77,6 +77,47 @@ async fn redis_gone_in_mid_build_delays_the_end_and_loses_nothing() {
     let end = held.rig.built(&held.job).await;
     assert!(end.image.contains(&format!(":{}-1@", held.job.id)), "the running build was not thrown away: {}", end.image);
     held.rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_redis_from_an_old_snapshot_has_no_finished_job_built_again() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(HELLO);
+    let held_up = Job::of(&repository);
+    rig.worker().freeze();
+    rig.push(&held_up).await;
+    rig.redis.keep_snapshot();
+    rig.worker().thaw();
+    rig.built(&held_up).await;
+    rig.settle().await;
+    rig.redis.restart_from_snapshot().await;
+    assert_eq!(rig.queued().await.len(), 1, "the finished job is back in the queue");
+    let next = Job::of(&repository);
+    rig.push(&next).await;
+    rig.built(&next).await;
+    rig.wait_for_log("Redis has it again from an older snapshot", SOON).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_end_is_told_though_redis_was_emptied_while_no_worker_ran() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(HELLO);
+    let job = Job::of(&repository);
+    rig.dashboard.set(Trouble::Answer(503));
+    rig.push(&job).await;
+    eventually("the end stands in the journal", SOON, async || {
+        let journal = rig.host.journal();
+        if journal.contains("\"BUILDED\"") { Ok(()) } else { Err(journal) }
+    })
+    .await;
+    rig.kill_worker().await;
+    rig.redis.restart_empty().await;
+    rig.dashboard.set(Trouble::None);
+    rig.start_worker();
+    let end = rig.built(&job).await;
+    assert!(end.image.contains(&format!(":{}-1@", job.id)), "it was not built again: {}", end.image);
+    rig.finish().await;
 }
 
 #[tokio::test]

@@ -6,12 +6,12 @@ use slipway::protocol::{DeploymentStatus, LogSink, LogType};
 use slipway::report::Delivery;
 
 use crate::dashboard::Reply;
-use crate::host::{Host, builded, end, failed, id};
+use crate::host::{Host, builded, end, failed};
 
 #[tokio::test]
 async fn a_build_is_told_in_order_status_lines_end() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     report.line(LogType::Info, "cloning");
     report.line(LogType::Stdout, "step 1");
@@ -31,14 +31,13 @@ async fn a_build_is_told_in_order_status_lines_end() {
     assert_eq!(end.body["data"]["containerRegistryType"], "docker");
     report.close().await;
     assert_eq!(host.files(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(host.reporter.ended(&id("dpl1")), Some((1, builded())));
     host.stop().await;
 }
 
 #[tokio::test]
 async fn lines_of_a_running_build_are_shown_while_it_runs() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.line(LogType::Stdout, "first");
     host.dashboard.until(|posts| posts.iter().any(|p| p.text() == "first")).await;
     report.line(LogType::Stdout, "");
@@ -49,7 +48,7 @@ async fn lines_of_a_running_build_are_shown_while_it_runs() {
 #[tokio::test]
 async fn a_chatty_build_costs_few_posts_and_loses_no_line() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let writer = Arc::clone(&report);
     tokio::task::spawn_blocking(move || {
         for n in 0..100_000 {
@@ -71,7 +70,7 @@ async fn a_chatty_build_costs_few_posts_and_loses_no_line() {
 #[tokio::test]
 async fn a_failure_is_short_in_error_and_whole_in_the_last_line() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let cause = "ä".repeat(500);
     assert_eq!(end(&report, failed(&cause)).await, Delivery::Delivered);
     let rows = host.dashboard.rows("dpl1");
@@ -85,7 +84,7 @@ async fn a_failure_is_short_in_error_and_whole_in_the_last_line() {
 #[tokio::test]
 async fn a_line_of_a_megabyte_is_told_in_parts_that_the_dashboard_takes() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let line = "€".repeat(350_000);
     report.line(LogType::Stdout, &line);
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
@@ -98,7 +97,7 @@ async fn a_line_of_a_megabyte_is_told_in_parts_that_the_dashboard_takes() {
 async fn nothing_leaves_while_the_gate_is_shut_and_all_of_it_when_it_opens() {
     let host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     report.line(LogType::Info, "working");
     let ending = {
@@ -108,7 +107,7 @@ async fn nothing_leaves_while_the_gate_is_shut_and_all_of_it_when_it_opens() {
     let mut ending = std::pin::pin!(ending);
     // Another deployment's whole way, from a host whose gate is open, is time enough for a post that would slip through.
     let other = Host::start().await;
-    assert_eq!(other.open("dpl2").end(&builded()).await, Delivery::Delivered);
+    assert_eq!(other.open("dpl2").await.end(&builded()).await, Delivery::Delivered);
     assert!(futures_util::poll!(&mut ending).is_pending());
     assert_eq!(host.dashboard.posts(), []);
     host.open_gate();
@@ -121,7 +120,7 @@ async fn nothing_leaves_while_the_gate_is_shut_and_all_of_it_when_it_opens() {
 #[tokio::test]
 async fn the_key_is_not_sent_along_a_redirect() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let mut first = true;
     host.dashboard.answers(move |_| if std::mem::take(&mut first) { Reply::Status(307) } else { Reply::AsMeasured });
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);

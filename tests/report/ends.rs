@@ -12,7 +12,7 @@ use crate::host::{Fences, Host, builded, cancelled, end, failed, id};
 #[tokio::test]
 async fn an_end_that_the_fence_calls_lost_is_not_posted() {
     let host = Host::start().await;
-    let report = host.open_as("dpl1", 1, Arc::new(Fences::answering(|_| Ok(Fenced::Lost))));
+    let report = host.open_as("dpl1", 1, Arc::new(Fences::answering(|_| Ok(Fenced::Lost)))).await;
     report.line(LogType::Info, "a line");
     assert_eq!(end(&report, builded()).await, Delivery::Lost);
     assert_eq!(host.dashboard.statuses("dpl1"), Vec::<String>::new());
@@ -26,7 +26,7 @@ async fn an_end_that_the_fence_calls_lost_is_not_posted() {
 async fn an_end_waits_while_redis_does_not_say_whether_it_may_be_posted() {
     let host = Host::start().await;
     let fence = Arc::new(Fences::answering(|asked| if asked < 5 { Err(()) } else { Ok(Fenced::Stored) }));
-    let report = host.open_as("dpl1", 1, fence.clone());
+    let report = host.open_as("dpl1", 1, fence.clone()).await;
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(fence.asked(), 6);
     assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDED"]);
@@ -37,7 +37,7 @@ async fn an_end_waits_while_redis_does_not_say_whether_it_may_be_posted() {
 async fn a_cancel_that_the_fence_knows_of_keeps_builded_back_and_cancelled_goes_out() {
     for outcome in [builded(), failed("no")] {
         let host = Host::start().await;
-        let report = host.open_as("dpl1", 1, Arc::new(Fences::answering(|_| Ok(Fenced::Cancelled))));
+        let report = host.open_as("dpl1", 1, Arc::new(Fences::answering(|_| Ok(Fenced::Cancelled)))).await;
         report.status(DeploymentStatus::Building);
         assert_eq!(end(&report, outcome).await, Delivery::Cancelled);
         assert_eq!(end(&report, cancelled()).await, Delivery::Delivered);
@@ -50,7 +50,7 @@ async fn a_cancel_that_the_fence_knows_of_keeps_builded_back_and_cancelled_goes_
 async fn the_fence_is_asked_again_before_a_builded_without_an_answer_is_repeated() {
     let host = Host::start().await;
     let fence = Arc::new(Fences::answering(|asked| Ok(if asked == 0 { Fenced::Stored } else { Fenced::Cancelled })));
-    let report = host.open_as("dpl1", 1, fence);
+    let report = host.open_as("dpl1", 1, fence).await;
     host.dashboard.answers(|seen| if seen.status() == "BUILDED" { Reply::StoreAndCut } else { Reply::AsMeasured });
     assert_eq!(end(&report, builded()).await, Delivery::Cancelled);
     assert_eq!(end(&report, cancelled()).await, Delivery::Delivered);
@@ -61,7 +61,7 @@ async fn the_fence_is_asked_again_before_a_builded_without_an_answer_is_repeated
 #[tokio::test]
 async fn a_cancel_while_builded_is_under_way_is_told_after_it() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let answered = Arc::new(tokio::sync::Notify::new());
     let later = Arc::clone(&answered);
     host.dashboard
@@ -86,7 +86,7 @@ async fn a_cancel_while_builded_is_under_way_is_told_after_it() {
 async fn a_cancel_voids_an_end_and_a_building_that_were_not_sent_yet() {
     let host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     report.line(LogType::Info, "done");
     let (first, second, ()) = tokio::join!(
@@ -110,7 +110,7 @@ async fn a_cancel_voids_an_end_and_a_building_that_were_not_sent_yet() {
 #[tokio::test]
 async fn nothing_but_lines_follows_a_cancelled() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     assert_eq!(end(&report, cancelled()).await, Delivery::Delivered);
     report.status(DeploymentStatus::Building);
     assert_eq!(end(&report, builded()).await, Delivery::Cancelled);
@@ -123,7 +123,7 @@ async fn nothing_but_lines_follows_a_cancelled() {
 #[tokio::test]
 async fn an_end_is_never_contradicted() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(end(&report, failed("no")).await, Delivery::Delivered);
@@ -134,7 +134,7 @@ async fn an_end_is_never_contradicted() {
 #[tokio::test]
 async fn a_builded_whose_answer_was_lost_is_repeated_to_the_letter() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let mut cuts = 2;
     host.dashboard.answers(move |_| {
         cuts -= i32::from(cuts > 0);
@@ -150,7 +150,7 @@ async fn a_builded_whose_answer_was_lost_is_repeated_to_the_letter() {
 #[tokio::test]
 async fn a_builded_that_was_answered_is_not_repeated_though_the_answer_was_cut() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     host.dashboard.answers(|_| Reply::CutBody);
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDED"]);
@@ -160,13 +160,13 @@ async fn a_builded_that_was_answered_is_not_repeated_though_the_answer_was_cut()
 #[tokio::test]
 async fn a_job_that_goes_back_is_pending_and_its_journal_is_gone() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     host.dashboard.until(|p| p.iter().any(|s| s.status() == "BUILDING")).await;
     report.give_back().await;
     assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDING", "PENDING"]);
     assert!(host.files().is_empty());
-    let again = host.open_as("dpl1", 2, Arc::new(Fences::stored()));
+    let again = host.open_as("dpl1", 2, Arc::new(Fences::stored())).await;
     assert_eq!(end(&again, builded()).await, Delivery::Delivered);
     host.stop().await;
 }
@@ -175,7 +175,7 @@ async fn a_job_that_goes_back_is_pending_and_its_journal_is_gone() {
 async fn a_job_goes_back_within_a_second_though_the_dashboard_hangs() {
     let host = Host::start().await;
     host.dashboard.answers(|_| Reply::Hang);
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     host.dashboard.until(|p| !p.is_empty()).await;
     let started = std::time::Instant::now();
@@ -188,11 +188,11 @@ async fn a_job_goes_back_within_a_second_though_the_dashboard_hangs() {
 #[tokio::test]
 async fn one_report_of_a_deployment_is_open_at_a_time() {
     let host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let redactor = Arc::new(slipway::secrets::Redactor::new(&[], &[], &[]));
-    let second = host.reporter.open(&id("dpl1"), 2, redactor, Arc::new(Fences::stored()));
+    let second = host.reporter.open(&id("dpl1"), 2, redactor, Arc::new(Fences::stored())).await;
     assert_eq!(second.err().unwrap().kind(), std::io::ErrorKind::ResourceBusy);
     report.close().await;
-    host.open("dpl1");
+    host.open("dpl1").await;
     host.stop().await;
 }

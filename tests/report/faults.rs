@@ -51,7 +51,7 @@ async fn a_dashboard_that_fails_now_and_then_gets_every_line_in_order() {
     ] {
         let host = Host::start().await;
         host.dashboard.answers(every(4, reply.clone()));
-        let report = host.open("dpl1");
+        let report = host.open("dpl1").await;
         report.status(DeploymentStatus::Building);
         let lines = talk(&report, 60);
         assert_eq!(end(&report, builded()).await, Delivery::Delivered, "{reply:?}");
@@ -65,7 +65,7 @@ async fn a_dashboard_that_fails_now_and_then_gets_every_line_in_order() {
 async fn a_dashboard_that_hangs_is_asked_again_after_the_time_out() {
     let host = Host::with(|config, _| config.timeout = Duration::from_millis(300)).await;
     host.dashboard.answers(every(3, Reply::Hang));
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let lines = talk(&report, 8);
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(lines_once(&host.dashboard, "dpl1"), lines);
@@ -76,7 +76,7 @@ async fn a_dashboard_that_hangs_is_asked_again_after_the_time_out() {
 async fn what_was_said_while_nobody_listened_is_told_when_somebody_does() {
     let host = Host::start().await;
     host.dashboard.go_away();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     let lines = talk(&report, 30);
     let (delivery, ()) = tokio::join!(end(&report, builded()), async {
@@ -94,7 +94,7 @@ async fn a_retry_after_is_waited_for() {
     let host = Host::start().await;
     let mut first = true;
     host.dashboard.answers(move |_| if std::mem::take(&mut first) { Reply::RetryAfter(429, "1") } else { Reply::AsMeasured });
-    let (one, two) = (host.open("dpl1"), host.open("dpl2"));
+    let (one, two) = (host.open("dpl1").await, host.open("dpl2").await);
     let ends = tokio::join!(end(&one, builded()), end(&two, builded()));
     assert_eq!(ends, (Delivery::Delivered, Delivery::Delivered));
     let posts = host.dashboard.posts();
@@ -116,7 +116,7 @@ async fn while_it_is_away_one_try_at_a_time_goes_out_not_one_per_job() {
         if a.load(Ordering::SeqCst) { Reply::Status(503) } else { Reply::AsMeasured }
     });
     let started = Instant::now();
-    let reports: Vec<_> = (0..100).map(|n| host.open(&format!("dpl{n}"))).collect();
+    let reports = open_many(&host, 100).await;
     let ends = futures_util::future::join_all(reports.iter().map(|r| end(r, failed("no"))));
     let (ends, ()) = tokio::join!(ends, async {
         host.dashboard.until(|p| p.len() > 30).await;
@@ -136,7 +136,7 @@ async fn while_it_is_away_one_try_at_a_time_goes_out_not_one_per_job() {
 async fn a_line_that_is_answered_with_500_for_ever_is_left_out_with_a_line_that_says_so() {
     let host = Host::start().await;
     host.dashboard.answers(|seen| if seen.text().contains("poison") { Reply::Status(500) } else { Reply::AsMeasured });
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.line(LogType::Stdout, "before\na poison pill\nafter");
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     let lines = host.dashboard.lines("dpl1");
@@ -150,7 +150,7 @@ async fn a_line_that_is_answered_with_500_for_ever_is_left_out_with_a_line_that_
 async fn a_post_that_is_too_large_is_told_in_parts() {
     let host = Host::start().await;
     host.dashboard.answers(|seen| if seen.text().len() > 5000 { Reply::Status(413) } else { Reply::AsMeasured });
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let lines: Vec<_> = (0..2000).map(|n| format!("line {n}")).collect();
     report.line(LogType::Stdout, &lines.join("\n"));
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
@@ -166,7 +166,7 @@ async fn a_status_is_never_left_out_however_often_it_is_answered_with_500() {
         tries += u32::from(seen.status() == "BUILDED");
         if seen.status() == "BUILDED" && tries < 30 { Reply::Status(500) } else { Reply::AsMeasured }
     });
-    assert_eq!(host.open("dpl1").end(&builded()).await, Delivery::Delivered);
+    assert_eq!(host.open("dpl1").await.end(&builded()).await, Delivery::Delivered);
     assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDED"]);
     host.stop().await;
 }
@@ -175,7 +175,7 @@ async fn a_status_is_never_left_out_however_often_it_is_answered_with_500() {
 async fn a_404_for_all_ids_is_not_believed() {
     let host = Host::with(|_, pace| pace.refuse_after = Duration::ZERO).await;
     host.dashboard.answers(|_| Reply::Status(404));
-    let (one, two) = (host.open("dpl1"), host.open("dpl2"));
+    let (one, two) = (host.open("dpl1").await, host.open("dpl2").await);
     let ends = async { tokio::join!(end(&one, builded()), end(&two, builded())) };
     let ((first, second), ()) = tokio::join!(ends, async {
         host.dashboard.until(|p| p.len() > 40).await;
@@ -189,7 +189,7 @@ async fn a_404_for_all_ids_is_not_believed() {
 async fn a_404_for_one_id_while_others_pass_ends_its_report_after_a_while() {
     let host = Host::with(|_, pace| pace.refuse_after = Duration::from_millis(200)).await;
     host.dashboard.answers(|seen| if seen.id == "gone" { Reply::Status(404) } else { Reply::AsMeasured });
-    let (gone, well) = (host.open("gone"), host.open("well"));
+    let (gone, well) = (host.open("gone").await, host.open("well").await);
     let refused = end(&gone, builded());
     let mut refused = std::pin::pin!(refused);
     let started = Instant::now();
@@ -211,7 +211,7 @@ async fn a_404_for_one_id_while_others_pass_ends_its_report_after_a_while() {
 async fn a_key_that_is_refused_stops_claims_until_it_is_taken() {
     let host = Host::start().await;
     host.dashboard.answers(|_| Reply::Status(403));
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let (delivery, ()) = tokio::join!(end(&report, builded()), async {
         host.dashboard.until(|p| p.len() > 3).await;
         assert!(host.reporter.accepts_work().unwrap_err().contains("403"));
@@ -226,7 +226,7 @@ async fn a_key_that_is_refused_stops_claims_until_it_is_taken() {
 async fn a_key_that_is_taken_again_is_noticed_though_no_report_waits() {
     let host = Host::start().await;
     host.dashboard.answers(|_| Reply::Status(401));
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     while host.reporter.accepts_work().is_ok() {
         tokio::task::yield_now().await;
@@ -244,7 +244,7 @@ async fn a_log_that_outgrows_its_cap_keeps_head_and_tail_and_says_what_is_missin
     let cap = 1 << 20;
     let host = Host::with(|config, _| config.log_max_bytes = cap).await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.status(DeploymentStatus::Building);
     for n in 0..100_000 {
         report.line(LogType::Stdout, &format!("line {n:>60}"));
@@ -270,7 +270,7 @@ async fn a_log_that_outgrows_its_cap_keeps_head_and_tail_and_says_what_is_missin
 async fn no_job_is_claimed_while_too_much_waits_for_the_dashboard() {
     let host = Host::with(|config, _| config.journal_max_bytes = 200_000).await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     assert_eq!(host.reporter.accepts_work(), Ok(()));
     report.line(LogType::Stdout, &"x".repeat(300_000));
     assert!(host.reporter.accepts_work().unwrap_err().contains("JOURNAL_MAX_BYTES"));
@@ -294,7 +294,7 @@ async fn a_thousand_reports_that_wait_hold_no_file_open() {
             })
             .count()
     };
-    let reports: Vec<_> = (0..1000).map(|n| host.open(&format!("dpl{n}"))).collect();
+    let reports = open_many(&host, 1000).await;
     for report in &reports {
         report.line(LogType::Info, "waiting");
         report.status(DeploymentStatus::Building);
@@ -303,4 +303,12 @@ async fn a_thousand_reports_that_wait_hold_no_file_open() {
     host.open_gate();
     host.dashboard.until(|p| p.iter().filter(|s| s.status() == "BUILDING").count() == 1000).await;
     host.stop().await;
+}
+
+async fn open_many(host: &Host, how_many: usize) -> Vec<Arc<JobReport>> {
+    let mut reports = Vec::with_capacity(how_many);
+    for n in 0..how_many {
+        reports.push(host.open(&format!("dpl{n}")).await);
+    }
+    reports
 }

@@ -51,8 +51,7 @@ impl Host {
         let (gate, reader) = Gate::new(GateState::Open);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let reporter =
-            Reporter::with_pace(config.clone(), dir.path().join("journal"), reader, tasks.clone(), stop.clone(), pace.clone())
-                .unwrap();
+            Reporter::new(config.clone(), dir.path().join("journal"), reader, tasks.clone(), stop.clone(), pace.clone()).unwrap();
         Self { dir, dashboard, config, pace, gate, tasks, stop, reporter }
     }
 
@@ -60,10 +59,10 @@ impl Host {
         self.dir.path().join("journal")
     }
 
-    /// The journal's files, without the list of delivered ends.
+    /// The journal's files.
     pub fn files(&self) -> Vec<PathBuf> {
         let all = std::fs::read_dir(self.journal()).unwrap().map(|e| e.unwrap().path());
-        let mut all: Vec<_> = all.filter(|p| !p.ends_with("ended")).collect();
+        let mut all: Vec<_> = all.collect();
         all.sort();
         all
     }
@@ -75,17 +74,17 @@ impl Host {
         self.gate.send_replace(GateState::Open);
     }
 
-    pub fn open(&self, deployment: &str) -> Arc<JobReport> {
-        self.open_as(deployment, 1, Arc::new(Fences::stored()))
+    pub async fn open(&self, deployment: &str) -> Arc<JobReport> {
+        self.open_as(deployment, 1, Arc::new(Fences::stored())).await
     }
 
-    pub fn open_as(&self, deployment: &str, attempt: u32, fence: Arc<dyn Fence>) -> Arc<JobReport> {
-        self.reporter.open(&id(deployment), attempt, Arc::new(Redactor::new(&[], &[], &[])), fence).unwrap()
+    pub async fn open_as(&self, deployment: &str, attempt: u32, fence: Arc<dyn Fence>) -> Arc<JobReport> {
+        self.reporter.open(&id(deployment), attempt, Arc::new(Redactor::new(&[], &[], &[])), fence).await.unwrap()
     }
 
     /// Waits until the one journal on this host holds that end.
     pub async fn until_journal_holds(&self, outcome: &Outcome) {
-        while self.reporter.undelivered().unwrap()[0].2.as_ref() != Some(outcome) {
+        while self.reporter.undelivered().await.unwrap()[0].2.as_ref() != Some(outcome) {
             tokio::task::yield_now().await;
         }
     }
@@ -98,15 +97,9 @@ impl Host {
         (self.tasks, self.stop) = (TaskTracker::new(), CancellationToken::new());
         let (gate, reader) = Gate::new(GateState::Open);
         self.gate = gate;
-        self.reporter = Reporter::with_pace(
-            self.config.clone(),
-            self.journal(),
-            reader,
-            self.tasks.clone(),
-            self.stop.clone(),
-            self.pace.clone(),
-        )
-        .unwrap();
+        self.reporter =
+            Reporter::new(self.config.clone(), self.journal(), reader, self.tasks.clone(), self.stop.clone(), self.pace.clone())
+                .unwrap();
     }
 
     /// Ends the reporter; nothing of it runs on.

@@ -13,7 +13,7 @@ use crate::host::{Fences, Host, builded, end, failed, id};
 #[tokio::test]
 async fn a_restart_goes_on_where_the_answers_stopped() {
     let mut host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     let mut expected = Vec::new();
     let mut taken = 0;
     host.dashboard.answers(move |_| {
@@ -29,8 +29,8 @@ async fn a_restart_goes_on_where_the_answers_stopped() {
     drop(report);
     host.restart().await;
     host.dashboard.answers(|_| Reply::AsMeasured);
-    assert_eq!(host.reporter.undelivered().unwrap(), [(id("dpl1"), 1, None)]);
-    let report = host.open_as("dpl1", 2, Arc::new(Fences::stored()));
+    assert_eq!(host.reporter.undelivered().await.unwrap(), [(id("dpl1"), 1, None)]);
+    let report = host.open_as("dpl1", 2, Arc::new(Fences::stored())).await;
     report.line(LogType::Info, "attempt 2");
     expected.push("attempt 2".to_owned());
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
@@ -45,7 +45,7 @@ async fn a_restart_goes_on_where_the_answers_stopped() {
 async fn an_end_in_the_journal_is_found_and_told_by_the_next_worker() {
     let mut host = Host::start().await;
     host.shut_gate();
-    let report = host.open_as("dpl1", 3, Arc::new(Fences::stored()));
+    let report = host.open_as("dpl1", 3, Arc::new(Fences::stored())).await;
     report.status(DeploymentStatus::Building);
     {
         let outcome = failed("the step failed");
@@ -56,8 +56,8 @@ async fn an_end_in_the_journal_is_found_and_told_by_the_next_worker() {
     }
     drop(report);
     host.restart().await;
-    assert_eq!(host.reporter.undelivered().unwrap(), [(id("dpl1"), 3, Some(failed("the step failed")))]);
-    let report = host.open_as("dpl1", 3, Arc::new(Fences::stored()));
+    assert_eq!(host.reporter.undelivered().await.unwrap(), [(id("dpl1"), 3, Some(failed("the step failed")))]);
+    let report = host.open_as("dpl1", 3, Arc::new(Fences::stored())).await;
     assert_eq!(end(&report, failed("the step failed")).await, Delivery::Delivered);
     assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDING", "FAILED"]);
     assert_eq!(host.dashboard.lines("dpl1").len(), 1, "the last line is written once");
@@ -67,17 +67,16 @@ async fn an_end_in_the_journal_is_found_and_told_by_the_next_worker() {
 #[tokio::test]
 async fn an_end_that_was_answered_is_not_told_again_by_the_next_worker() {
     let mut host = Host::start().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     drop(report);
     host.restart().await;
-    assert_eq!(host.reporter.ended(&id("dpl1")), Some((1, builded())));
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDED"]);
     report.close().await;
     host.restart().await;
-    assert_eq!(host.reporter.undelivered().unwrap(), []);
+    assert_eq!(host.reporter.undelivered().await.unwrap(), []);
     host.stop().await;
 }
 
@@ -85,7 +84,7 @@ async fn an_end_that_was_answered_is_not_told_again_by_the_next_worker() {
 async fn an_end_of_an_earlier_attempt_is_void_in_the_next_one() {
     let mut host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     {
         let outcome = failed("first");
         tokio::select! {
@@ -95,7 +94,7 @@ async fn an_end_of_an_earlier_attempt_is_void_in_the_next_one() {
     }
     drop(report);
     host.restart().await;
-    let report = host.open_as("dpl1", 2, Arc::new(Fences::stored()));
+    let report = host.open_as("dpl1", 2, Arc::new(Fences::stored())).await;
     report.status(DeploymentStatus::Building);
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDING", "BUILDED"]);
@@ -106,7 +105,7 @@ async fn an_end_of_an_earlier_attempt_is_void_in_the_next_one() {
 async fn a_torn_last_write_costs_only_itself() {
     let mut host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.line(LogType::Stdout, "whole");
     report.status(DeploymentStatus::Building);
     drop(report);
@@ -118,7 +117,7 @@ async fn a_torn_last_write_costs_only_itself() {
     file.write_all(&whole[20..whole.len() / 2]).unwrap();
     file.write_all(&[0xFF, 0xFE, 2, 0, 200, 0, 0, 0, 1, 2, 3, 4, 3, b'h', b'a', b'l', b'f']).unwrap();
     host.restart().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.line(LogType::Stdout, "after");
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     assert_eq!(host.dashboard.lines("dpl1"), ["whole", "after"]);
@@ -129,7 +128,7 @@ async fn a_torn_last_write_costs_only_itself() {
 async fn a_damaged_middle_is_said_and_the_rest_is_told() {
     let mut host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     for n in 0..6 {
         let kind = if n % 2 == 0 { LogType::Stdout } else { LogType::Stderr };
         report.line(kind, &format!("the line with the number {n}"));
@@ -140,7 +139,7 @@ async fn a_damaged_middle_is_said_and_the_rest_is_told() {
     let bytes = std::fs::read(&path).unwrap();
     let hurt = bytes.windows(8).position(|w| w == b"number 2").unwrap();
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"X", hurt as u64).unwrap();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     let lines = host.dashboard.lines("dpl1");
     assert_eq!(lines.len(), 6);
@@ -153,14 +152,14 @@ async fn a_damaged_middle_is_said_and_the_rest_is_told() {
 async fn a_journal_of_which_nothing_can_be_read_does_not_stop_the_next_attempt() {
     let mut host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.line(LogType::Stdout, "gone");
     drop(report);
     host.restart().await;
     std::fs::write(&host.files()[0], vec![0; 5000]).unwrap();
     host.restart().await;
-    assert_eq!(host.reporter.undelivered().unwrap(), [(id("dpl1"), 0, None)]);
-    let report = host.open_as("dpl1", 2, Arc::new(Fences::stored()));
+    assert_eq!(host.reporter.undelivered().await.unwrap(), [(id("dpl1"), 0, None)]);
+    let report = host.open_as("dpl1", 2, Arc::new(Fences::stored())).await;
     report.line(LogType::Stdout, "attempt 2");
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     let lines = host.dashboard.lines("dpl1");
@@ -173,13 +172,13 @@ async fn a_journal_of_which_nothing_can_be_read_does_not_stop_the_next_attempt()
 async fn what_the_cap_cut_out_is_said_by_the_next_worker_too() {
     let mut host = Host::with(|config, _| config.log_max_bytes = 1 << 20).await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     for n in 0..60_000 {
         report.line(LogType::Stdout, &format!("line {n:>60}"));
     }
     drop(report);
     host.restart().await;
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     let lines = host.dashboard.lines("dpl1");
     let said: Vec<_> = lines.iter().filter(|l| l.starts_with("[slipway]")).collect();
@@ -193,18 +192,18 @@ async fn what_the_cap_cut_out_is_said_by_the_next_worker_too() {
 async fn journals_are_for_the_worker_alone_and_one_nobody_knows_can_be_discarded() {
     let mut host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.line(LogType::Stdout, "a line");
-    assert!(host.reporter.discard(&id("dpl1")).is_err());
+    assert!(host.reporter.discard(&id("dpl1")).await.is_err());
     drop(report);
     host.restart().await;
     for file in host.files() {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
     }
     assert_eq!(host.journal().metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    host.reporter.discard(&id("dpl1")).unwrap();
+    host.reporter.discard(&id("dpl1")).await.unwrap();
     assert!(host.files().is_empty());
-    assert_eq!(host.reporter.undelivered().unwrap(), []);
+    assert_eq!(host.reporter.undelivered().await.unwrap(), []);
     host.stop().await;
 }
 
@@ -212,7 +211,7 @@ async fn journals_are_for_the_worker_alone_and_one_nobody_knows_can_be_discarded
 async fn lines_that_the_disk_refused_are_counted_and_an_end_is_written_when_it_takes_it_again() {
     let host = Host::start().await;
     host.shut_gate();
-    let report = host.open("dpl1");
+    let report = host.open("dpl1").await;
     report.line(LogType::Stdout, "before");
     report.line(LogType::Stderr, "also before");
     report.status(DeploymentStatus::Building);
@@ -225,7 +224,7 @@ async fn lines_that_the_disk_refused_are_counted_and_an_end_is_written_when_it_t
     let (delivery, ()) = tokio::join!(report.end(&outcome), async {
         // The end has met the disk that refuses it by the time another deployment's way is through.
         let other = Host::start().await;
-        assert_eq!(end(&other.open("dpl2"), failed("no")).await, Delivery::Delivered);
+        assert_eq!(end(other.open("dpl2").await.as_ref(), failed("no")).await, Delivery::Delivered);
         other.stop().await;
         std::fs::rename(&away, &there).unwrap();
         host.open_gate();

@@ -1,6 +1,6 @@
 module slipway.dev/tools/lifecycle
 
-go 1.26
+go 1.24.4
 
 require github.com/buildpacks/lifecycle v0.20.11
 

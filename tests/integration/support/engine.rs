@@ -30,6 +30,15 @@ impl Engine {
         self.lines(&["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Image}}"]).await
     }
 
+    /// All volumes that have a name, the services' caches left out, and all others that no container uses.
+    pub async fn volumes(&self) -> Vec<String> {
+        let mut left = self.lines(&["volume", "ls", "--quiet", "--filter", "name=slipway-"]).await;
+        left.retain(|name| !name.starts_with("slipway-cache-"));
+        let unused = self.lines(&["volume", "ls", "--quiet", "--filter", "dangling=true"]).await;
+        left.extend(unused.into_iter().filter(|name| name.len() == 64));
+        left
+    }
+
     /// Every name of every image: `repository:tag`.
     pub async fn tags(&self) -> Vec<String> {
         let all = self.lines(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).await;

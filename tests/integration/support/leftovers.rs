@@ -7,7 +7,7 @@ use super::{Engine, Host, RedisServer, eventually};
 
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Fails where anything of these deployments is left: containers, names of images, files, sockets, processes other than
+/// Fails where anything of these deployments is left: containers, volumes, names of images, files, sockets, processes other than
 /// `worker` itself, jobs in Redis. `worker`: the pid of the one that still runs, if any.
 pub async fn assert_nothing_left(host: &Host, engine: &Engine, redis: &RedisServer, jobs: &[String], worker: Option<i32>) {
     eventually("nothing is left of the jobs", GONE_WITHIN, async || {
@@ -19,12 +19,15 @@ pub async fn assert_nothing_left(host: &Host, engine: &Engine, redis: &RedisServ
     .await;
 }
 
-/// Containers and names of images that carry the id of one of these deployments.
+/// Containers, volumes and names of images that carry the id of one of these deployments.
 pub async fn left_in_engine(engine: &Engine, jobs: &[String]) -> Vec<String> {
     let of_jobs = |name: &String| jobs.iter().any(|id| name.contains(id.as_str()));
     let containers = engine.containers().await.into_iter().filter(of_jobs).map(|c| format!("container {c}"));
+    // A volume without a name tells nobody whose it is: none may be left by anybody.
+    let is_of_jobs = |v: &String| of_jobs(v) || !v.starts_with("slipway-");
+    let volumes = engine.volumes().await.into_iter().filter(is_of_jobs).map(|v| format!("volume {v}"));
     let images = engine.tags().await.into_iter().filter(of_jobs).map(|name| format!("image {name}"));
-    containers.chain(images).collect()
+    containers.chain(volumes).chain(images).collect()
 }
 
 /// Processes other than `worker` itself, files and sockets.

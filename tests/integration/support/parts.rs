@@ -24,6 +24,9 @@ pub struct Parts {
     pub git_root: PathBuf,
     /// `http://127.0.0.1:PORT`.
     pub moto: String,
+    /// As `BUILDPACKS_BUILDERS` has it: `builder=run-image`.
+    pub builders: String,
+    pub lifecycle_image: String,
 }
 
 /// The shared parts. Panics where there are none: a test is never skipped.
@@ -39,6 +42,8 @@ pub fn parts() -> &'static Parts {
         git_login: Login { username: variable("GIT_USER"), password: variable("GIT_TOKEN") },
         git_root: variable("GIT_ROOT").into(),
         moto: variable("MOTO"),
+        builders: variable("BUILDPACKS_BUILDERS"),
+        lifecycle_image: variable("BUILDPACKS_LIFECYCLE_IMAGE"),
     })
 }
 

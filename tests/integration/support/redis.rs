@@ -96,6 +96,24 @@ impl RedisServer {
         self.restart().await;
     }
 
+    /// Starts it again on the same port with what was in it when [`RedisServer::keep_snapshot`] was called.
+    pub async fn restart_from_snapshot(&mut self) {
+        self.kill();
+        let (kept, now) = (self.dir.path().join("snapshot"), self.dir.path().join("appendonlydir"));
+        std::fs::remove_dir_all(&now).expect("remove Redis' files");
+        std::fs::rename(kept, now).expect("put the snapshot in their place");
+        self.restart().await;
+    }
+
+    /// Copies what is in it now; every write is on disk already.
+    pub fn keep_snapshot(&self) {
+        let (now, kept) = (self.dir.path().join("appendonlydir"), self.dir.path().join("snapshot"));
+        std::fs::create_dir(&kept).expect("a folder for the snapshot");
+        for file in std::fs::read_dir(now).expect("Redis' files").flatten() {
+            std::fs::copy(file.path(), kept.join(file.file_name())).expect("copy a file of Redis");
+        }
+    }
+
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }

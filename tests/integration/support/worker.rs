@@ -33,6 +33,8 @@ impl WorkerOptions {
             .set("REGISTRY_HOST", &parts.registry)
             .set("REGISTRY_USERNAME", &parts.registry_login.username)
             .set("REGISTRY_PASSWORD", &parts.registry_login.password)
+            .set("BUILDPACKS_BUILDERS", &parts.builders)
+            .set("BUILDPACKS_LIFECYCLE_IMAGE", &parts.lifecycle_image)
             .set("MAX_CONCURRENT_BUILDS", "2")
             .set("DRAIN_TIMEOUT", "5")
             .set("LOG_LEVEL", "debug")
@@ -102,6 +104,14 @@ impl Host {
 
     pub fn work_dir(&self) -> PathBuf {
         self.dir.path().join("work")
+    }
+
+    /// All that stands in its journals.
+    pub fn journal(&self) -> String {
+        // There is no folder before the worker has started, and a file may be removed while it is looked at.
+        let files = std::fs::read_dir(self.work_dir().join("journal")).into_iter().flatten();
+        let contents = files.flatten().filter_map(|file| std::fs::read(file.path()).ok());
+        contents.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
     }
 
     /// Where the worker is started, and so where its `.env` is looked for.

@@ -1,0 +1,167 @@
+//! An attempt's build: the pipeline beside its deadlines and stops, until nothing of it is left on this host.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::attempt::Attempt;
+use super::lifecycle::{self, Action, Event, State, Stop};
+use super::pipeline::{Pipeline, Step};
+use super::retry::RetryPolicy;
+use super::silence::Listening;
+use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome};
+use crate::queue::ClaimFate;
+use crate::registry::PushedImage;
+use crate::stage::StageContext;
+
+/// How long the remains of a stopped build are waited for before the end is told all the same (housekeeping owns the rest then).
+const TEAR_DOWN: Duration = Duration::from_secs(30);
+
+impl Attempt {
+    /// The build: returns when nothing of it is left on this host.
+    pub(super) async fn building(&self, mut state: State, job: &Job, stops: &mut mpsc::Receiver<Stop>) -> (State, Action) {
+        self.report.status(DeploymentStatus::Building);
+        self.announce();
+        let config = &self.shared.config.worker;
+        let listening = Arc::new(Listening::new(self.report.clone()));
+        let (step, at) = watch::channel(Step::Source);
+        let ctx = StageContext {
+            deployment: self.deployment.clone(),
+            service: job.service.clone(),
+            attempt: self.claim.attempt,
+            cancel: CancellationToken::new(),
+            log: listening.clone(),
+            redactor: self.redactor.clone(),
+            tasks: TaskTracker::new(),
+        };
+        let _live = self.shared.housekeeper.live.enter(&self.deployment, self.claim.attempt);
+        let pipeline = self.pipeline(job, &ctx, &step);
+        tokio::pin!(pipeline);
+        let deadline = sleep_until(Instant::now() + config.build_timeout);
+        tokio::pin!(deadline);
+        let mut silence = tokio::time::interval(Duration::from_secs(1).min(config.build_silence_timeout));
+        let mut late = false;
+        loop {
+            let event = tokio::select! {
+                biased;
+                Some(stop) = stops.recv() => Event::Stop(stop),
+                result = &mut pipeline => {
+                    ctx.tasks.close();
+                    if tokio::time::timeout(TEAR_DOWN, ctx.tasks.wait()).await.is_err() {
+                        tracing::warn!("parts of the build did not end within {} s; housekeeping will look for them", TEAR_DOWN.as_secs());
+                    }
+                    Event::PipelineEnded(result)
+                }
+                () = &mut deadline, if !late => {
+                    late = true;
+                    Event::Stop(Stop::TimedOut(too_long(config.build_timeout, *at.borrow())))
+                }
+                _ = silence.tick(), if !late => {
+                    if *at.borrow() == Step::Gate {
+                        listening.touch();
+                    }
+                    if listening.silent_for() < config.build_silence_timeout {
+                        continue;
+                    }
+                    late = true;
+                    Event::Stop(Stop::TimedOut(too_silent(config.build_silence_timeout, *at.borrow())))
+                }
+            };
+            let ended = matches!(event, Event::PipelineEnded(_));
+            let (next, action) = lifecycle::step(state, event);
+            if action == Action::TripToken {
+                ctx.cancel.cancel();
+            }
+            if ended {
+                self.shared.housekeeper.build_ended();
+                return (next, action);
+            }
+            state = next;
+        }
+    }
+
+    fn announce(&self) {
+        let host = &self.shared.host;
+        let attempt = self.claim.attempt;
+        if attempt > 1 {
+            let before = match &self.claim.taken_over {
+                Some(dead) => format!("attempt {} on {} ended without an end, its worker is gone", dead.attempt, dead.host),
+                None => "the one before it was stopped, or ended without an end".to_owned(),
+            };
+            self.report.line(LogType::Warning, &format!("Attempt {attempt} starts on {host}: {before}."));
+        }
+        tracing::info!(attempt, "build starts");
+    }
+
+    async fn pipeline(&self, job: &Job, ctx: &StageContext, step: &watch::Sender<Step>) -> Result<Outcome, Failure> {
+        let config = &self.shared.config.worker;
+        let policy = RetryPolicy { limit: config.retry_limit, window: config.retry_window };
+        let mut gate = self.shared.gate.clone();
+        let run = async {
+            let _turn = self.turn(&ctx.cancel).await?;
+            Pipeline { stages: &self.shared.stages, job, ctx, policy, step }.run(&mut gate).await
+        };
+        let ended = AssertUnwindSafe(run.boxed()).catch_unwind().await.unwrap_or_else(|_| {
+            Err(Failure::new(
+                Code::WorkerInternal,
+                "Slipway has a defect: the build's task panicked.",
+                "The worker's log has the place.",
+            ))
+        });
+        match ended {
+            Ok(PushedImage { reference, registry }) => Ok(Outcome::Builded { image: reference, registry }),
+            // Its words may quote what the build printed, and are kept in Redis.
+            Err(failure) => Err(self.redacted(failure)),
+        }
+    }
+
+    fn redacted(&self, failure: Failure) -> Failure {
+        let mask = |text: &str| self.redactor.redact(text).into_owned();
+        Failure { code: failure.code, cause: mask(&failure.cause), way_out: mask(&failure.way_out) }
+    }
+
+    /// A build's turn: beside the others, or alone for a job that has ended with dead workers before.
+    async fn turn(&self, cancel: &CancellationToken) -> Result<Turn, Failure> {
+        let alone = self.shared.alone.clone();
+        let turn = async {
+            if self.claim.fate == ClaimFate::BuildAlone {
+                self.report
+                    .line(LogType::Warning, "Two attempts ended with a dead worker: this one waits to build alone on its host.");
+                Turn::Alone { _guard: alone.write_owned().await }
+            } else {
+                Turn::Beside { _guard: alone.read_owned().await }
+            }
+        };
+        tokio::select! {
+            turn = turn => Ok(turn),
+            () = cancel.cancelled() => Err(Failure::interrupted()),
+        }
+    }
+}
+
+enum Turn {
+    Alone { _guard: tokio::sync::OwnedRwLockWriteGuard<()> },
+    Beside { _guard: tokio::sync::OwnedRwLockReadGuard<()> },
+}
+
+fn too_long(limit: Duration, step: Step) -> Failure {
+    Failure::new(
+        Code::BuildTimeout,
+        format!("The deployment took longer than {} s; it was {step}.", limit.as_secs()),
+        "Make the build quicker, or have BUILD_TIMEOUT raised.",
+    )
+}
+
+fn too_silent(limit: Duration, step: Step) -> Failure {
+    Failure::new(
+        Code::BuildSilent,
+        format!("Nothing was printed for {} s; it was {step}.", limit.as_secs()),
+        "Look at the last step in the log: it hangs or waits for input. BUILD_SILENCE_TIMEOUT sets the time.",
+    )
+}

@@ -1,0 +1,129 @@
+//! An attempt's end: stored, told, closed; each effect that the lifecycle asks for, and its result back to it.
+
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::attempt::{Attempt, now, read_job};
+use super::dead_letter;
+use super::lifecycle::{self, Action, Close, Event, State, Stop};
+use super::shared::Shared;
+use crate::protocol::{Code, Failure, LogSink, LogType, Outcome};
+use crate::registry::PushedImage;
+use crate::report::Delivery;
+use crate::stage::StageContext;
+
+impl Attempt {
+    /// From the end of the build to the end of the claim.
+    pub(super) async fn ending(self, mut state: State, mut action: Action, stops: &mut mpsc::Receiver<Stop>) {
+        loop {
+            let doing = action;
+            let effect = self.effect(&doing);
+            tokio::pin!(effect);
+            // One effect at a time; what comes from outside meanwhile may replace it.
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    Some(stop) = stops.recv() => Event::Stop(stop),
+                    event = &mut effect => match event {
+                        Some(event) => event,
+                        None => return,
+                    },
+                };
+                let next;
+                (state, next) = lifecycle::step(state, event);
+                if next != Action::Nothing {
+                    action = next;
+                    break;
+                }
+                if state == State::Done {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does what the lifecycle asked for. `None`: the worker stops, the claim and the journal wait for the next start.
+    async fn effect(&self, action: &Action) -> Option<Event> {
+        let Shared { queue, .. } = &*self.shared;
+        match action {
+            Action::Nothing | Action::TripToken => None,
+            Action::Store(outcome) => {
+                let store = || queue.store_outcome(&self.claim, outcome);
+                self.shared.until_redis_answers("an outcome", store).await.map(Event::Stored)
+            }
+            Action::Deliver(outcome) => {
+                self.before_telling(outcome).await;
+                tokio::select! {
+                    delivery = self.report.end(outcome) => {
+                        say_ended(outcome, &delivery);
+                        Some(Event::Delivered(delivery))
+                    }
+                    () = self.shared.halt.cancelled() => None,
+                }
+            }
+            Action::Close(close) => {
+                let closed = match close {
+                    Close::Acknowledge => {
+                        self.shared.until_redis_answers("an acknowledgement", || queue.acknowledge(&self.claim)).await
+                    }
+                    Close::DeadLetter => {
+                        let note = dead_letter::note(Some(&self.deployment), &self.last_failure(), &self.claim.payload, &now());
+                        self.shared.until_redis_answers("a dead letter", || queue.dead_letter(&self.claim, &note)).await
+                    }
+                };
+                closed?;
+                self.report.close().await;
+                Some(Event::Closed)
+            }
+            Action::GiveBack => {
+                self.report.line(LogType::Warning, "The worker is shutting down: the deployment goes back to the queue.");
+                self.report.give_back().await;
+                let given = self.shared.until_redis_answers("a job's return", || queue.give_back(&self.claim)).await?;
+                tracing::info!(given, "the worker shuts down: the job goes back to the head of the queue");
+                Some(Event::Returned)
+            }
+            Action::Abandon => {
+                tracing::warn!("another worker has taken this attempt over: dropped");
+                self.report.abandon().await;
+                Some(Event::Abandoned)
+            }
+        }
+    }
+
+    /// `latest` is moved after the outcome is stored and before it is told. Failing, it is a warning: the reported reference has the digest.
+    async fn before_telling(&self, outcome: &Outcome) {
+        let Outcome::Builded { image, registry } = outcome else { return };
+        let ctx = StageContext {
+            deployment: self.deployment.clone(),
+            service: match &self.claim.service {
+                Some(service) => service.clone(),
+                None => return,
+            },
+            attempt: self.claim.attempt,
+            cancel: self.shared.halt.clone(),
+            log: self.report.clone(),
+            redactor: self.redactor.clone(),
+            tasks: TaskTracker::new(),
+        };
+        let pushed = PushedImage { reference: image.clone(), registry: *registry };
+        let Some(stage) = &self.shared.stages.registry else { return };
+        if let Err(failure) = stage.move_latest(&pushed, &ctx).await {
+            ctx.warn(format!("The tag latest could not be moved to this image: {failure}"));
+        }
+    }
+
+    fn last_failure(&self) -> Failure {
+        match read_job(&self.shared, &self.claim) {
+            Err(rejected) => rejected.failure,
+            Ok(_) => Failure::new(Code::JobCrashedWorkers, "Its attempts ended with dead workers.", ""),
+        }
+    }
+}
+
+fn say_ended(outcome: &Outcome, delivery: &Delivery) {
+    match outcome {
+        Outcome::Builded { image, .. } => tracing::info!(%image, ?delivery, "BUILDED"),
+        Outcome::Failed { failure } => tracing::info!(code = %failure.code, ?delivery, "FAILED: {failure}"),
+        Outcome::Cancelled { failure } => tracing::info!(code = %failure.code, ?delivery, "CANCELLED: {failure}"),
+    }
+}

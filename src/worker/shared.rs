@@ -1,0 +1,64 @@
+//! What all attempts of this worker share: configuration, queue, reporter, stages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::RwLock;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::pipeline::{Stages, full_jitter};
+use crate::config::Config;
+use crate::housekeeping::Housekeeper;
+use crate::queue::{Gate, Queue, QueueError};
+use crate::report::Reporter;
+use crate::secrets::{ActiveSecrets, SecretString};
+
+/// What all attempts of this worker share.
+pub struct Shared {
+    pub config: Config,
+    pub host: String,
+    pub queue: Arc<Queue>,
+    pub gate: Gate,
+    pub reporter: Arc<Reporter>,
+    pub stages: Stages,
+    /// What is masked in the worker's own log.
+    pub secrets: Arc<ActiveSecrets>,
+    /// Builds hold it for reading; a job that has killed workers before holds it for writing: it builds alone.
+    pub alone: Arc<RwLock<()>>,
+    /// Trips when the drain is over: effects that are still waiting for a peer leave their job to the next start.
+    pub halt: CancellationToken,
+    pub housekeeper: Housekeeper,
+}
+
+impl Shared {
+    /// Repeats a call to Redis until it answers. `None`: the worker stops first.
+    pub(super) async fn until_redis_answers<T, F: Future<Output = Result<T, QueueError>>>(
+        &self,
+        what: &str,
+        mut call: impl FnMut() -> F,
+    ) -> Option<T> {
+        let mut longest = Duration::from_millis(200);
+        loop {
+            let error = tokio::select! {
+                answer = call() => match answer {
+                    Ok(value) => return Some(value),
+                    Err(error) => error,
+                },
+                () = self.halt.cancelled() => return None,
+            };
+            tracing::warn!("{what} waits until Redis answers: {error}");
+            tokio::select! {
+                () = sleep(full_jitter(longest)) => longest = (longest * 2).min(Duration::from_secs(10)),
+                () = self.halt.cancelled() => return None,
+            }
+        }
+    }
+
+    /// The worker's own secrets, which no job may show either.
+    pub(super) fn own_secrets(&self) -> Vec<SecretString> {
+        let mut secrets = self.config.secrets();
+        secrets.extend(self.stages.registry.iter().flat_map(crate::registry::RegistryStage::secrets));
+        secrets
+    }
+}
