@@ -33,7 +33,16 @@ impl Case {
     /// Runs `story`, waits until all jobs have ended, and checks. `story` returns what it measured.
     pub async fn run(self, story: impl for<'f> FnOnce(&'f mut Fleet) -> LocalBoxFuture<'f, Result<String, String>>) -> Found {
         let began = Instant::now();
-        let mut fleet = Fleet::start(self.hosts, self.setup).await;
+        let started = AssertUnwindSafe(Fleet::start(self.hosts, self.setup)).catch_unwind().await;
+        let mut fleet = match started {
+            Ok(fleet) => fleet,
+            Err(panic) => {
+                let miss = format!("it could not begin: {}", words(&*panic));
+                println!("MISS {} SEED={}: {miss}", self.name, self.seed);
+                let (took, tally, measured) = (began.elapsed(), Tally::default(), String::new());
+                return Found { name: self.name, took, tally, misses: vec![miss], measured };
+            }
+        };
         let told = AssertUnwindSafe(self.tell(&mut fleet, story)).catch_unwind().await;
         let (tally, misses, measured) = told.unwrap_or_else(|panic| (Tally::default(), vec![words(&*panic)], String::new()));
         if !misses.is_empty() {

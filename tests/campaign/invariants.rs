@@ -146,6 +146,8 @@ async fn check_hosts(fleet: &Fleet) -> Vec<String> {
     let deadline = Instant::now() + LEFTOVERS_GO_WITHIN;
     loop {
         let mut left = left_in_engine(&fleet.engine, &ids).await;
+        let of_lost = names_of_lost(fleet).await;
+        left.retain(|l| !of_lost.iter().any(|name| l.ends_with(name)));
         left.extend(labelled_images(fleet).await);
         for node in &fleet.nodes {
             left.extend(left_on(&node.host, node.worker.as_ref().map(crate::support::Worker::pid)));
@@ -155,6 +157,17 @@ async fn check_hosts(fleet: &Fleet) -> Vec<String> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// A host that is gone took its Engine with it; here there is one Engine for all.
+async fn names_of_lost(fleet: &Fleet) -> Vec<String> {
+    let mut names = Vec::new();
+    for (_, id) in &fleet.lost {
+        let label = format!("label=dev.slipway.worker={id}");
+        let images = ["images", "--all", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &label];
+        names.extend(fleet.engine.docker(&images).await.lines().map(str::to_owned));
+    }
+    names
 }
 
 /// Images, named or not, of this fleet's workers. Those of a host that is gone would be gone with its Engine.

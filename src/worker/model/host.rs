@@ -179,7 +179,6 @@ impl Worker {
     fn begin(&mut self, claim: Claimed) {
         let journal = self.journals.entry(claim.job).or_default();
         journal.begin(claim.attempt);
-        let acknowledged = |failure| lifecycle::begin_with(Outcome::Cancelled { failure }, Close::Acknowledge);
         let (state, action) = match claim.fate {
             Fate::Build => {
                 if !matches!(journal.end, Some(End::Cancelled)) {
@@ -187,10 +186,10 @@ impl Worker {
                 }
                 (State::Building { stop: None }, Action::Nothing)
             }
-            Fate::Cancelled => acknowledged(lifecycle::cancelled()),
-            Fate::Superseded(by) => acknowledged(lifecycle::superseded(&super::id(by))),
-            Fate::Ended(end) => lifecycle::begin_with(super::outcome(end), Close::Acknowledge),
-            Fate::Crashed => lifecycle::begin_with(super::outcome(End::Failed), Close::DeadLetter),
+            Fate::Cancelled => lifecycle::begin_known(Outcome::Cancelled { failure: lifecycle::cancelled() }),
+            Fate::Superseded(by) => lifecycle::begin_known(Outcome::Cancelled { failure: lifecycle::superseded(&super::id(by)) }),
+            Fate::Ended(end) => lifecycle::begin_known(super::outcome(end)),
+            Fate::Crashed => lifecycle::begin_known(super::outcome(End::GivenUp)),
         };
         let attempt = Attempt {
             claim,

@@ -72,6 +72,8 @@ pub struct Redis {
     crashes: HashMap<Job, u32>,
     newest: HashMap<usize, (u64, Job)>,
     pub dead_letter: Vec<Job>,
+    /// How many jobs were taken from dead workers.
+    pub taken_over: usize,
 }
 
 impl Redis {
@@ -288,6 +290,7 @@ impl Redis {
             }
             record.worker = None;
             record.hold_until = self.now + HTTP;
+            self.taken_over += 1;
             self.queue.push_front(job);
         }
     }
@@ -361,7 +364,7 @@ fn told_before(record: &Record) -> Answer {
 fn voided(record: &Record) -> Option<Void> {
     match record.outcome {
         Some(End::Cancelled) => None,
-        Some(End::Failed) if record.posted => None,
+        Some(End::Failed | End::GivenUp) if record.posted => None,
         _ if record.cancelled => Some(Void::Cancelled),
         _ => record.superseded_by.map(Void::Superseded),
     }
