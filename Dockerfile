@@ -2,6 +2,7 @@
 # docker build -t slipway .
 # docker run -d --name slipway --stop-timeout 60 --group-add "$(stat -c %g /var/run/docker.sock)" \
 #   -v /var/run/docker.sock:/var/run/docker.sock -v slipway:/var/lib/slipway --env-file .env slipway
+# In the container 127.0.0.1 is the container: name Redis and the dashboard by addresses that it reaches, or add --network host.
 # (--env-file takes values to the letter, quotes too; mounting the file as /var/lib/slipway/.env reads it as Slipway does.)
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \

@@ -54,7 +54,7 @@ async fn run(jobs: usize, concurrency: usize) {
         cancel_channel: "builder:cancel".into(),
         max_job_bytes: 4 << 20,
     };
-    let queue = Queue::connect(&config, identity).await.unwrap();
+    let queue = Queue::connect(&config, identity, Duration::from_secs(60)).await.unwrap();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let (_gate, _notices) = queue.run(&tasks, stop.clone());
 

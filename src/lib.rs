@@ -2,8 +2,8 @@
 //!
 //! job in ([`queue`]) → [`source`] → [`context`] → [`image`] → [`registry`] → report out ([`report`]).
 //!
-//! [`worker`] drives a job along that way; [`protocol`] holds the words that all of them speak and does no I/O;
-//! [`secrets`] makes sure that what is secret cannot be printed.
+//! [`worker`] drives a job along that way; [`stage`] is what each of its stages is handed. [`protocol`] holds the words that all of them
+//! speak and does no I/O; [`secrets`] makes sure that what is secret cannot be printed; [`housekeeping`] keeps the host tidy behind them.
 
 pub mod cli;
 pub mod config;
@@ -12,15 +12,21 @@ pub mod telemetry;
 
 pub mod protocol;
 pub mod secrets;
+pub mod stage;
 
 pub mod worker;
 
-pub mod context;
-pub mod image;
+// One a paragraph: so they keep the order of the way.
 pub mod queue;
-pub mod registry;
-pub mod report;
+
 pub mod source;
 
+pub mod context;
+
+pub mod image;
+
+pub mod registry;
+
+pub mod report;
+
 pub mod housekeeping;
-pub mod stage;

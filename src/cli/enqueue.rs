@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::order::{Order, parse_git_url, parse_port};
+use super::order::{Order, parse_git_url, parse_port, parse_repository};
 use super::secret_args::{GitLogin, Variables};
 use super::{follow, new_id, start};
 use crate::config::{QueueConfig, Settings};
@@ -26,7 +26,7 @@ Examples:
 --follow asks {API_URL}/follow/ID, which `slipway listen` serves. A real dashboard has no such route: watch the deployment there.")]
 pub(super) struct Args {
     /// owner/name
-    #[arg(value_parser = RepositoryName::parse)]
+    #[arg(value_parser = parse_repository)]
     repository: RepositoryName,
     /// Branch or tag.
     #[arg(long, default_value = "main", value_parser = BranchName::parse)]

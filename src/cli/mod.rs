@@ -2,6 +2,7 @@
 
 mod build;
 mod cancel;
+mod check;
 mod completions;
 #[cfg(test)]
 mod documents_tests;
@@ -25,17 +26,19 @@ Exit codes:
    0  done (build, enqueue --follow: the image is built)
    1  the build failed or was cancelled (build, enqueue --follow)
    2  the command line is wrong
-  69  a part cannot be reached or used: Redis, dashboard, Engine, an address that is taken
+  69  a part cannot be reached or used (check names it): Redis, dashboard, Engine, registry, an address that is taken
   70  a defect of Slipway
   75  interrupted, or held by another process: the same command may succeed later
   78  the configuration is wrong; every error is listed
 
 Examples:
-  slipway worker --print-config          what is configured, and where each value comes from
-  slipway listen                         a dashboard in this terminal, in place of a real one
-  slipway worker                         the daemon: takes jobs from Redis until it is stopped
-  slipway enqueue octo/hello --follow    push a job and watch it
-  slipway build . --dockerfile Dockerfile   why does this build fail? No Redis, no dashboard";
+  slipway worker --print-config         what is configured, and where each value comes from
+  slipway check                          is every part there, and what would cure it?
+  slipway listen                        a dashboard in this terminal, in place of a real one
+  slipway worker                        the daemon: takes jobs from Redis until it is stopped
+  slipway enqueue octo/hello --follow   push a job and watch it
+  slipway cancel dpl_8f3k2              end it, queued or running
+  slipway build .                       why does this build fail? No Redis, no dashboard";
 
 /// Slipway: jobs in from Redis, container images out to a registry, live reports to a dashboard.
 #[derive(Debug, Parser)]
@@ -54,6 +57,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Worker(worker::Args),
+    Check(check::Args),
     Enqueue(enqueue::Args),
     Cancel(cancel::Args),
     Build(build::Args),
@@ -67,6 +71,7 @@ impl Cli {
         let Cli { config, command } = self;
         match command {
             Command::Worker(args) => worker::run(args, config),
+            Command::Check(args) => check::run(args, config),
             Command::Enqueue(args) => enqueue::run(args, config),
             Command::Cancel(args) => cancel::run(args, config),
             Command::Build(args) => build::run(args, config),

@@ -68,6 +68,14 @@ pub(super) fn parse_port(text: &str) -> Result<Port, &'static str> {
     Ok(Port { service_port: port(service)?, container_port: port(container)? })
 }
 
+/// `owner/name`. What people paste in its place is told apart.
+pub(super) fn parse_repository(text: &str) -> Result<RepositoryName, String> {
+    if text.contains("://") || text.contains('@') {
+        return Err("is a URL; give owner/name, and with --git-url the server where it is not GitHub".into());
+    }
+    RepositoryName::parse(text).map_err(|e| e.rule.to_owned())
+}
+
 /// An http(s) base without a user: that would stand in the job, in logs and in the process list.
 pub(super) fn parse_git_url(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "is not a URL such as https://git.example.com")?;
@@ -126,6 +134,15 @@ mod tests {
         for wrong in ["", "0", "80:", "a:b", "80:70000", "1:2:3"] {
             assert!(parse_port(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_url_in_place_of_a_repository_is_told_what_to_give() {
+        assert_eq!(parse_repository("octo/hello").unwrap().as_str(), "octo/hello");
+        for url in ["https://github.com/octo/hello", "git@github.com:octo/hello.git"] {
+            assert!(parse_repository(url).unwrap_err().contains("owner/name"), "{url}");
+        }
+        assert!(parse_repository("../hello").is_err());
     }
 
     #[test]

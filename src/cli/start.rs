@@ -11,6 +11,9 @@ use crate::exit::Exit;
 use crate::secrets::{ActiveSecrets, Redactor, SecretString};
 use crate::telemetry;
 
+/// The runtime only passes bytes on; git, trees, files and hashes have threads of their own. A host with 64 cores would pay for 64 stacks
+/// and as many arenas of the allocator.
+const MAX_THREADS: usize = 4;
 /// How long threads that are stuck in a file or a terminal may hold up the end.
 const STUCK_THREADS: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,8 @@ pub(super) fn log_of(settings: &Settings) -> Result<Log, Exit> {
 }
 
 pub(super) fn block_on(command: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(MAX_THREADS)).enable_all().build() {
         Ok(runtime) => {
             let exit = runtime.block_on(command);
             runtime.shutdown_timeout(STUCK_THREADS);

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::reader::{Reader, host_and_port};
+use super::reader::{Reader, flag, host_and_port};
 
 #[derive(Debug, Clone)]
 pub struct BuildConfig {
@@ -14,8 +14,6 @@ pub struct BuildConfig {
     pub network: BuildNetwork,
     /// `BUILD_CACHE_MAX` bytes, default 20 GiB: BuildKit's cache is pruned down to it.
     pub cache_max_bytes: u64,
-    /// `CONTEXT_GIT_DIR`: serve a shallow `.git` in the context. Default false.
-    pub context_git_dir: bool,
     /// `PULL_REGISTRIES`: read-only credentials for private base images, `host=user:password` separated by commas or new lines.
     pub pull_registries: Vec<PullCredentials>,
 }
@@ -46,14 +44,18 @@ impl BuildConfig {
             _ => Err("is neither default nor none"),
         });
         let cache_max_bytes = r.size("BUILD_CACHE_MAX", 1, "must not be zero");
-        let context_git_dir = r.flag("CONTEXT_GIT_DIR");
+        // Understood, so that who turns it on learns of it at the start and not from a build that misses its history.
+        let no_git_dir = r.parsed("CONTEXT_GIT_DIR", |text| match flag(text)? {
+            false => Ok(()),
+            true => Err("is not supported: .git is never in the build context. Leave it out, or set it to false"),
+        });
         let pull_registries = r.given_parsed("PULL_REGISTRIES", pull_registries);
+        no_git_dir?;
         Some(Self {
             engine_socket: engine_socket?,
             platform: platform?,
             network: network?,
             cache_max_bytes: cache_max_bytes?,
-            context_git_dir: context_git_dir?,
             pull_registries: pull_registries?.unwrap_or_default(),
         })
     }

@@ -82,7 +82,7 @@ fn default_toml_holds_every_key_and_gives_the_documented_defaults() {
     assert_eq!((c.git.max_file_bytes, c.git.cache_max_bytes), (50_000_000, 10 << 30));
     assert_eq!(c.build.engine_socket, Path::new("/var/run/docker.sock"));
     assert_eq!((c.build.platform.as_str(), c.build.network), ("linux/amd64", BuildNetwork::Default));
-    assert_eq!((c.build.cache_max_bytes, c.build.context_git_dir), (20 << 30, false));
+    assert_eq!(c.build.cache_max_bytes, 20 << 30);
     assert!(c.build.pull_registries.is_empty());
     assert_eq!((c.logging.level.as_str(), c.logging.format, &c.logging.dir), ("info", LogFormat::Auto, &None));
 }
@@ -248,6 +248,13 @@ fn the_registry_is_the_host_that_is_named_else_ecr() {
     let far = Place::new().env("API_KEY", "k").env("REGISTRY_HOST", "GHCR.io").load();
     let RegistryConfig::Generic(far) = far.config.registry else { panic!("not the generic registry") };
     assert_eq!((far.host.as_str(), far.insecure), ("ghcr.io", false));
+}
+
+#[test]
+fn a_git_directory_in_the_context_is_refused_at_the_start() {
+    let errors = Place::minimal().env("CONTEXT_GIT_DIR", "true").errors();
+    assert!(errors.contains("CONTEXT_GIT_DIR") && errors.contains(".git is never in the build context"), "{errors}");
+    Place::minimal().env("CONTEXT_GIT_DIR", "no").load();
 }
 
 #[test]

@@ -75,7 +75,8 @@ pub(super) fn find(tree: &dyn Tree, named: Option<&str>) -> Result<(String, Vec<
     if bytes.starts_with(LFS_POINTER) {
         return Err(invalid(path, "is kept in Git LFS", "Keep the Dockerfile in Git itself."));
     }
-    Ok((path.to_owned(), bytes))
+    // Where links lead to: not every BuildKit follows one that the Dockerfile's own name is.
+    Ok((entry.path.clone(), bytes))
 }
 
 pub(super) fn is_lfs_pointer(bytes: &[u8]) -> bool {

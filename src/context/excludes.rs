@@ -8,6 +8,10 @@ use crate::source::{EntryKind, TreeEntry};
 
 /// A larger .dockerignore is none.
 const MAX_IGNORE_BYTES: u64 = 4 * 1024 * 1024;
+/// What its patterns may take where BuildKit hands them on as headers (`image::session` takes a little more): its bytes, and so
+/// many more for each.
+const MAX_PATTERNS_BYTES: usize = 15 * 1024 * 1024;
+const HEADER_BYTES: usize = 64;
 
 /// Names that are left out at any depth where the repository has no .dockerignore: what is made on a machine and not meant for
 /// another one. Never what a Dockerfile may want (tests, logs, keys), and none that it copies by name.
@@ -80,7 +84,10 @@ fn own(tree: &dyn Tree, entry: &TreeEntry, file: &str) -> Result<PatternMatcher,
         return Err(invalid(problem, "Exclude directories in place of their files."));
     }
     let bytes = tree.read(entry)?;
-    read_patterns(&bytes)
-        .and_then(|patterns| PatternMatcher::new(&patterns))
-        .map_err(|e| invalid(e.to_string(), "Correct or remove that line."))
+    let patterns = read_patterns(&bytes).map_err(|e| invalid(e.to_string(), "Correct or remove that line."))?;
+    if patterns.iter().map(|p| p.len() + HEADER_BYTES).sum::<usize>() > MAX_PATTERNS_BYTES {
+        let problem = format!("its {} patterns are more than BuildKit can be given", patterns.len());
+        return Err(invalid(problem, "Exclude directories in place of their files."));
+    }
+    PatternMatcher::new(&patterns).map_err(|e| invalid(e.to_string(), "Correct or remove that line."))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 
 use super::times::{SALT_BYTES, Times};
-use super::{BuildContext, Content, ContextEntry, dockerfile, layout};
+use super::{BuildContext, Content, ContextEntry, layout};
 use crate::protocol::{Code, Failure, Job, ServiceId};
 use crate::source::SourceTree;
 use crate::stage::StageContext;
@@ -20,31 +20,18 @@ const STATE_ENDING: &str = "times";
 /// The context stage. Remembers per service which blob had which time under `WORK_DIR/cache/context`.
 pub struct ContextStage {
     worker_id: String,
-    context_git_dir: bool,
     times: Arc<TimesOnDisk>,
 }
 
 impl ContextStage {
     /// `state`: the folder for the fingerprints, made when missing. `worker_id`: this WORK_DIR's id.
-    pub fn new(state: PathBuf, worker_id: String, context_git_dir: bool) -> Self {
-        Self { worker_id, context_git_dir, times: Arc::new(TimesOnDisk::new(state)) }
-    }
-
-    /// Whether the job is built from a Dockerfile: it names one, or the tree has one at its root.
-    pub fn has_dockerfile(&self, tree: &SourceTree, job: &Job) -> bool {
-        job.dockerfile.is_some() || dockerfile::default_name(tree).is_some()
+    pub fn new(state: PathBuf, worker_id: String) -> Self {
+        Self { worker_id, times: Arc::new(TimesOnDisk::new(state)) }
     }
 
     /// Chooses the Dockerfile, lays the job's `.env` over the tree, applies the default excludes where the repository has no
     /// .dockerignore of its own, gives every entry its time, and says in the log what a user should know.
     pub async fn assemble(&self, tree: Arc<SourceTree>, job: &Job, ctx: &StageContext) -> Result<BuildContext, Failure> {
-        if self.context_git_dir {
-            return Err(Failure::new(
-                Code::ContextUnsupported,
-                "CONTEXT_GIT_DIR is on, but this version of the worker cannot serve .git to a build.",
-                "Turn CONTEXT_GIT_DIR off in the worker's configuration.",
-            ));
-        }
         let (times, service) = (self.times.clone(), job.service.clone());
         let (named, env, source) = (job.dockerfile.clone(), job.env.clone(), tree.clone());
         let work = ctx.tasks.spawn_blocking(move || -> Result<_, Failure> {
@@ -72,9 +59,9 @@ impl ContextStage {
     }
 
     /// Removes the states of services that have not been built for so long; their next build sends all files. Returns how many.
-    /// Blocking.
-    pub fn forget_unused(&self, older_than: Duration) -> io::Result<usize> {
-        self.times.forget_unused(older_than)
+    pub async fn forget_unused(&self, older_than: Duration) -> io::Result<usize> {
+        let times = self.times.clone();
+        tokio::task::spawn_blocking(move || times.forget_unused(older_than)).await.map_err(io::Error::other)?
     }
 }
 

@@ -220,7 +220,8 @@ fn a_linked_dockerfile_is_found_inside_the_tree_and_nowhere_else() {
         .link("gone", "images/nothing");
     for path in ["Dockerfile", "images/api/up", "images/current/up"] {
         let layout = tree.lay_out(Some(path), &[]).unwrap();
-        assert_eq!((layout.dockerfile.as_str(), layout.dockerfile_bytes.as_slice()), (path, &b"FROM x"[..]));
+        let found = (layout.dockerfile.as_str(), layout.dockerfile_bytes.as_slice());
+        assert_eq!(found, ("images/api/Dockerfile", &b"FROM x"[..]));
     }
     for (path, words) in
         [("absolute", "out of the repository"), ("above", "out of the repository"), ("loop", "itself"), ("gone", "no Dockerfile")]

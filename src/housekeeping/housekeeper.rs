@@ -14,11 +14,14 @@ use super::buildpacks_cache::BuildpacksCache;
 use super::live::Live;
 use super::{disk, sweep};
 use crate::config::Config;
+use crate::context::ContextStage;
 use crate::image::BuildpacksStage;
 use crate::source::GitSourceStage;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
+/// What is kept per service is forgotten when it was not built for so long.
+const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// One per process.
 pub struct Housekeeper {
@@ -76,10 +79,16 @@ impl Housekeeper {
         }
     }
 
-    /// Until `stop`. `mirrors` and `buildpacks` have the caches that are trimmed.
-    pub async fn run(&self, mirrors: &GitSourceStage, buildpacks: &BuildpacksStage, stop: CancellationToken) {
+    /// Until `stop`. The stages have the caches that are trimmed.
+    pub async fn run(
+        &self,
+        mirrors: &GitSourceStage,
+        contexts: &ContextStage,
+        buildpacks: &BuildpacksStage,
+        stop: CancellationToken,
+    ) {
         let work = async {
-            tokio::join!(self.watch_space(), self.tidy(mirrors, buildpacks, &stop));
+            tokio::join!(self.watch_space(), self.tidy(mirrors, contexts, buildpacks, &stop));
         };
         tokio::select! {
             () = work => {}
@@ -101,13 +110,22 @@ impl Housekeeper {
         }
     }
 
-    async fn tidy(&self, mirrors: &GitSourceStage, buildpacks: &BuildpacksStage, stop: &CancellationToken) {
+    async fn tidy(
+        &self,
+        mirrors: &GitSourceStage,
+        contexts: &ContextStage,
+        buildpacks: &BuildpacksStage,
+        stop: &CancellationToken,
+    ) {
         let mut sweep = interval(SWEEP_EVERY);
         sweep.reset();
         loop {
             tokio::select! {
                 () = self.built.notified() => {}
-                _ = sweep.tick() => self.sweep().await,
+                _ = sweep.tick() => {
+                    self.sweep().await;
+                    forget_unused(contexts).await;
+                }
             }
             self.build_cache.keep_below_max(stop).await;
             self.buildpacks_cache.keep_below_max(buildpacks).await;
@@ -115,5 +133,13 @@ impl Housekeeper {
                 tracing::warn!("git mirrors could not be trimmed: {failure}");
             }
         }
+    }
+}
+
+async fn forget_unused(contexts: &ContextStage) {
+    match contexts.forget_unused(FORGET_AFTER).await {
+        Ok(0) => {}
+        Ok(services) => tracing::info!(services, "the file times of services that are not built any more are forgotten"),
+        Err(error) => tracing::warn!("the file times of services that are not built any more cannot be removed: {error}"),
     }
 }

@@ -3,8 +3,7 @@
 //! Neither has error codes on this API: the text is all there is. The wordings are those of the Engines 20.10 to 28
 //! (BuildKit 0.8 to 0.21); the tests hold each of them as it was seen.
 
-use super::output::clean;
-use crate::protocol::{Code, Failure};
+use crate::protocol::{Code, Failure, safe_line};
 
 /// The step that failed, by BuildKit's status events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -350,7 +349,7 @@ fn quote(text: &str) -> String {
             None => break,
         }
     }
-    let line = clean(text.as_bytes());
+    let line = safe_line(text.as_bytes());
     match line.char_indices().nth(MAX_QUOTE) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line.into_owned(),

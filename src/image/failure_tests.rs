@@ -1,3 +1,5 @@
+//! Which failure a user is told for which words of the Engine and of BuildKit.
+
 use super::*;
 
 /// (what the Engine said, the step that failed with its own error, the code, words of the cause)

@@ -178,10 +178,10 @@ impl Transfer {
                     let _ = self.data.send(Ok(self::packet(PacketType::PacketFin, 0, Vec::new()))).await;
                     let files = self.sent.files.load(Ordering::Relaxed) - before.0;
                     let bytes = self.sent.bytes.load(Ordering::Relaxed) - before.1;
-                    tracing::info!(entries = self.selected, files, bytes, "context sent");
+                    tracing::debug!(entries = self.selected, files, bytes, "context sent");
                     let total = self.folder.entries().len();
                     return Some(format!(
-                        "Context: {files} files sent, {bytes} bytes; {} of {total} entries selected, the rest of them unchanged.",
+                        "Context: the build asks for {} of {total} files and folders; new or changed: {files}, {bytes} bytes sent.",
                         self.selected
                     ));
                 }

@@ -1,3 +1,5 @@
+//! What BuildKit is sent of a context, and what it is refused.
+
 use super::*;
 
 fn metadata(pairs: &[(&'static str, &[u8])]) -> MetadataMap {

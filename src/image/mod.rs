@@ -11,6 +11,7 @@ mod exposure;
 mod failure;
 mod filesync;
 pub mod labels;
+mod log_limits;
 mod messages;
 mod output;
 mod progress;
@@ -26,6 +27,7 @@ pub use buildpacks::{Application, BuildpacksStage, CacheVolume, Owner};
 pub use dockerfile::DockerfileStage;
 pub use engine::connect_engine;
 pub use exposure::exposure_warnings;
+pub use log_limits::log_limits;
 
 /// An image in the Engine, without a tag: the Engine's own cache keeps its layers warm.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! PURE: one step's output stream, chunks of bytes → clean lines.
 //!
-//! A line may not forge another: control characters go, of the escape sequences only colours stay.
+//! A line may not forge another: see [`safe_line`].
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+use crate::protocol::safe_line;
 
 /// A line without an end is cut into pieces of this many bytes.
 const MAX_LINE: usize = 16 * 1024;
@@ -63,14 +64,14 @@ impl LineSplitter {
         }
     }
     fn flush(&mut self, line: &mut impl FnMut(&str)) {
-        line(&clean(&self.pending));
+        line(&safe_line(&self.pending));
         self.pending.clear();
     }
     fn draw_over(&mut self, now: Instant, line: &mut impl FnMut(&str)) {
         let due = self.last_redraw.is_none_or(|last| now.saturating_duration_since(last) >= REDRAW_EVERY);
         if due && !self.pending.is_empty() {
             self.last_redraw = Some(now);
-            line(&clean(&self.pending));
+            line(&safe_line(&self.pending));
         }
         self.pending.clear();
     }
@@ -81,7 +82,7 @@ fn emit_full_pieces(text: &[u8], line: &mut impl FnMut(&str)) -> usize {
     let mut start = 0;
     while text.len() - start > MAX_LINE {
         let end = character_border(text, start + MAX_LINE);
-        line(&clean(&text[start..end]));
+        line(&safe_line(&text[start..end]));
         start = end;
     }
     start
@@ -89,58 +90,12 @@ fn emit_full_pieces(text: &[u8], line: &mut impl FnMut(&str)) -> usize {
 
 fn emit_pieces(text: &[u8], line: &mut impl FnMut(&str)) {
     let start = emit_full_pieces(text, line);
-    line(&clean(&text[start..]));
+    line(&safe_line(&text[start..]));
 }
 
 /// `at`, or up to three bytes before it where a UTF-8 character would be cut.
 fn character_border(text: &[u8], at: usize) -> usize {
     (0..4).map(|back| at - back).find(|at| text[*at] & 0b1100_0000 != 0b1000_0000).unwrap_or(at)
-}
-
-/// Text of one line that moves no cursor: without control characters, and of the escape sequences only colours.
-pub fn clean(line: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(line);
-    if !text.chars().any(must_go) {
-        return text;
-    }
-    let mut cleaned = String::with_capacity(text.len());
-    let mut rest = text.as_ref();
-    while let Some(character) = rest.chars().next() {
-        if character == '\u{1b}' {
-            let length = escape_length(rest);
-            if rest[..length].starts_with("\u{1b}[") && rest[..length].ends_with('m') {
-                cleaned.push_str(&rest[..length]);
-            }
-            rest = &rest[length..];
-            continue;
-        }
-        if !must_go(character) {
-            cleaned.push(character);
-        } else if matches!(character, '\u{b}' | '\u{c}' | '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}') {
-            cleaned.push(' ');
-        }
-        rest = &rest[character.len_utf8()..];
-    }
-    Cow::Owned(cleaned)
-}
-
-fn must_go(character: char) -> bool {
-    character.is_control() && character != '\t' || matches!(character, '\u{2028}' | '\u{2029}')
-}
-
-/// Bytes of the escape sequence at the start of `text`: `ESC [ … letter`, `ESC ] … BEL` (or its other end), or ESC alone.
-fn escape_length(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    let end = match bytes.get(1) {
-        Some(b'[') => bytes[2..].iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':' | b'?' | b' '..=b'/')),
-        Some(b']') => bytes[2..].iter().position(|byte| matches!(byte, 0x07 | 0x1b)),
-        _ => return 1,
-    };
-    match end {
-        Some(at) if bytes[2 + at].is_ascii() && bytes[2 + at] != 0x1b => 2 + at + 1,
-        Some(at) => 2 + at,
-        None => text.len(),
-    }
 }
 
 #[cfg(test)]
@@ -181,11 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn colours_stay_and_what_moves_the_cursor_goes() {
-        assert_eq!(clean(b"\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1A\x1b]0;title\x07x\x08\x00y\x0bz"), "\u{1b}[1;31mred\u{1b}[0m xy z");
-        assert_eq!(clean("tab\tand ümlaut".as_bytes()), "tab\tand ümlaut");
-        assert_eq!(clean(b"\x1b"), "");
-        assert_eq!(clean("\u{1b}[3é".as_bytes()), "é");
+    fn a_line_moves_no_cursor_and_forges_no_other() {
+        let out = lines(&[
+            b"\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1A\x1b]0;title\x07x\x08\x00y\x0bz\n",
+            "\u{202e}gnp\u{2028}x\n".as_bytes(),
+        ]);
+        assert_eq!(out, ["\u{1b}[1;31mred\u{1b}[0m xy z", "gnp x"]);
     }
 
     proptest! {

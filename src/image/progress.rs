@@ -8,8 +8,8 @@ use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
 
 use super::failure::{FailedStep, exit_code};
-use super::output::{LineSplitter, clean};
-use crate::protocol::LogType;
+use super::output::LineSplitter;
+use crate::protocol::{LogType, safe_line};
 use crate::secrets::{Redactor, StreamRedactor};
 
 /// A long transfer (a base image, the context) says how far it is once in this time.
@@ -40,6 +40,8 @@ struct Step {
     number: Option<u32>,
     name: String,
     ended: bool,
+    /// The last word about its end.
+    end_told: String,
     output: [Option<Stream>; 2],
     transfers: HashMap<String, (i64, i64)>,
     transfer_told: Option<Instant>,
@@ -105,7 +107,7 @@ impl Progress {
         }
         batch.flush(emit);
         for warning in status.warnings {
-            let text = clean(&warning.short);
+            let text = safe_line(&warning.short);
             let place = if warning.url.is_empty() { String::new() } else { format!(" ({})", warning.url) };
             emit(LogType::Warning, &format!("{text}{place}"));
         }
@@ -150,10 +152,14 @@ impl Progress {
             return;
         }
         step.flush_output(now, emit);
-        let number = step.number;
+        let (number, end_told) = (step.number, &mut step.end_told);
         let mut tell = |kind, text: String| {
-            if let Some(number) = number {
+            // A step that was started again and ended in the same way has nothing new to say.
+            if let Some(number) = number
+                && *end_told != text
+            {
                 emit(kind, &format!("#{number} {text}"));
+                *end_told = text;
             }
         };
         if !vertex.error.is_empty() {
@@ -258,7 +264,7 @@ fn next(numbered: &mut u32) -> u32 {
 }
 
 fn one_line(text: &str) -> String {
-    clean(text.as_bytes()).chars().take(MAX_NAME).collect()
+    safe_line(text.as_bytes()).chars().take(MAX_NAME).collect()
 }
 
 fn seconds(vertex: &Vertex) -> f64 {

@@ -1,3 +1,5 @@
+//! What a user reads of what BuildKit tells.
+
 use super::*;
 
 use bollard_buildkit_proto::moby::buildkit::v1::VertexWarning;
@@ -61,6 +63,16 @@ fn what_no_new_line_ended_comes_before_the_steps_end() {
     let run = "[2/2] RUN printf end";
     let lines = texts(vec![steps(vec![started(run)]), logs(vec![log(run, 1, b"end")]), steps(vec![completed(run)])]);
     assert_eq!(lines, ["#1 [2/2] RUN printf end", "#1 end", "#1 DONE 3.0s"]);
+}
+
+#[test]
+fn a_step_that_buildkit_runs_twice_tells_its_end_once_where_nothing_changed() {
+    let from = "[1/2] FROM busybox";
+    let twice = vec![steps(vec![completed(from)]), steps(vec![started(from)]), steps(vec![completed(from)])];
+    assert_eq!(texts(twice), ["#1 [1/2] FROM busybox", "#1 DONE 3.0s"]);
+    let pulled = Vertex { completed: at(109), ..started(from) };
+    let longer = vec![steps(vec![completed(from)]), steps(vec![started(from)]), steps(vec![pulled])];
+    assert_eq!(texts(longer), ["#1 [1/2] FROM busybox", "#1 DONE 3.0s", "#1 DONE 9.0s"]);
 }
 
 #[test]

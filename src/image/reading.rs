@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
@@ -11,11 +12,16 @@ use tonic::Status;
 
 use super::filesync::{Folder, Sent, packet};
 use super::tasks::BuildTasks;
+use crate::protocol::safe_line;
 
 /// Files read at the same time, and so in memory.
 const READERS: usize = 4;
 /// Of files above this size one is in memory at a time.
 const LARGE_FILE: u64 = 1 << 20;
+/// Of files above this size one is in memory at a time, of all builds together: each takes its size twice while it is inflated.
+const HUGE_FILE: u64 = 8 << 20;
+/// How often one that waits for that looks whether its build is over.
+const LOOK: Duration = Duration::from_millis(200);
 /// fsutil's own size of a DATA packet.
 const PACKET: usize = 32 * 1024;
 
@@ -90,10 +96,11 @@ impl Readers {
         if self.data.is_closed() {
             return None;
         }
+        let _turn = if entry.size > HUGE_FILE { Some(Turn::take(|| self.data.is_closed())?) } else { None };
         let bytes = match self.folder.context.read(entry) {
             Ok(bytes) => bytes,
             Err(failure) => {
-                let text = format!("{}: {}", entry.path, failure.cause).into_bytes();
+                let text = format!("{}: {}", safe_line(entry.path.as_bytes()), failure.cause).into_bytes();
                 // the first failure is the build's
                 let _ = self.sent.failure.set(failure);
                 let _ = self.data.blocking_send(Ok(packet(PacketType::PacketErr, id, text)));
@@ -106,5 +113,33 @@ impl Readers {
             self.sent.bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
         }
         self.data.blocking_send(Ok(packet(PacketType::PacketData, id, Vec::new()))).ok()
+    }
+}
+
+static TAKEN: Mutex<bool> = Mutex::new(false);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// The right to have a huge file in memory. There is one.
+struct Turn;
+
+impl Turn {
+    /// `None`: it is not wanted any more.
+    fn take(is_over: impl Fn() -> bool) -> Option<Self> {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            if is_over() {
+                return None;
+            }
+            (taken, _) = GIVEN_BACK.wait_timeout(taken, LOOK).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        Some(Self)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        GIVEN_BACK.notify_one();
     }
 }

@@ -77,7 +77,6 @@ mod tests {
             platform: "linux/amd64".into(),
             network,
             cache_max_bytes: 0,
-            context_git_dir: false,
             pull_registries: Vec::new(),
         };
         let secrets = [("TOKEN".to_owned(), SecretString::from("s3cr3t".to_owned()))];

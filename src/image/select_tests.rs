@@ -1,3 +1,5 @@
+//! Which paths of a context a request for some of them takes along.
+
 use super::*;
 
 use std::sync::Arc;

@@ -33,6 +33,8 @@ const METHODS: [&str; 4] = [
 ];
 /// BuildKit sends us requests for files and keep-alives, all small.
 const MAX_MESSAGE: usize = 1 << 20;
+/// BuildKit sends each pattern of a .dockerignore as a header of its own. (hyper's own limit is 16 KB: a few hundred patterns.)
+pub const MAX_HEADERS: u32 = 16 << 20;
 /// How much file data may wait in the connection for BuildKit to read it.
 const SEND_BUFFER: usize = 256 * 1024;
 
@@ -97,13 +99,14 @@ pub async fn open_session(
         return Err(engine_answered(status.as_u16(), &format!("no session: {message}")));
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(|error| engine_lost(&format!("no session: {error}.")))?;
-    let serving = http2::Builder::new(tasks.clone()).max_send_buf_size(SEND_BUFFER).serve_connection(
-        upgraded,
-        service_fn(move |request| {
-            let services = services.clone();
-            async move { Ok::<_, Infallible>(services.call(request).await) }
-        }),
-    );
+    let serving =
+        http2::Builder::new(tasks.clone()).max_send_buf_size(SEND_BUFFER).max_header_list_size(MAX_HEADERS).serve_connection(
+            upgraded,
+            service_fn(move |request| {
+                let services = services.clone();
+                async move { Ok::<_, Infallible>(services.call(request).await) }
+            }),
+        );
     let stop = tasks.stop.clone();
     tasks.spawn(async move {
         tokio::select! {

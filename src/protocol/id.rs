@@ -64,7 +64,8 @@ identifier!(
     CommitSha, "commitSha", commit_sha
 );
 identifier!(
-    /// A branch or tag name by git's own rules (`git check-ref-format`), without a leading dash, at most 255 bytes.
+    /// A branch or tag name by git's own rules (`git check-ref-format`), without a leading dash, at most 255 bytes, and without
+    /// characters that would forge what stands around it in a log.
     BranchName, "branch", branch_name
 );
 identifier!(
@@ -113,6 +114,9 @@ fn branch_name(v: &str) -> Result<(), &'static str> {
     }
     if v.chars().any(|c| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\')) {
         return Err("has a control character, a space or one of ~ ^ : ? * [ \\");
+    }
+    if v.chars().any(|c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')) {
+        return Err("has a character that ends a line or turns the direction of text");
     }
     if v == "@" || v.contains("..") || v.contains("@{") || v.ends_with('.') {
         return Err("is not a name git allows (\"..\", \"@{\", a dot at the end, or \"@\")");

@@ -29,6 +29,14 @@ pub fn safe_line(line: &[u8]) -> Cow<'_, str> {
     Cow::Owned(last)
 }
 
+/// As [`safe_line`], for lines that are joined by `\n`: each is made safe by itself.
+pub fn safe_text(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| c != '\n' && is_special(c)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.split('\n').map(|line| safe_line(line.as_bytes())).collect::<Vec<_>>().join("\n"))
+}
+
 fn is_special(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}') || turns_direction(c)
 }

@@ -135,11 +135,27 @@ impl Failure {
     pub fn kind(&self) -> FailureKind {
         self.code.kind()
     }
+    /// The failure in at most `max` characters: the way out is cut first, then the cause, and the code stays.
+    pub fn within(&self, max: usize) -> String {
+        let code = format!(" [{}]", self.code);
+        let for_cause = max.saturating_sub(code.len());
+        if self.cause.chars().count() > for_cause {
+            return cut(&self.cause, for_cause) + &code;
+        }
+        cut(&self.to_string(), max)
+    }
     /// Whether trying the same stage again may help. A refusal by the registry is not tried again blindly by stages
     /// that have not renewed their credentials; that is the stage's own business.
     pub fn is_retryable(&self) -> bool {
         self.kind() == FailureKind::Infrastructure
     }
+}
+
+fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
 }
 
 impl fmt::Display for Failure {
@@ -161,4 +177,19 @@ pub enum Outcome {
     Builded { image: ImageRef, registry: RegistryType },
     Failed { failure: Failure },
     Cancelled { failure: Failure },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_is_cut_keeps_its_code() {
+        let failure = |cause: usize| Failure::new(Code::GitAuth, "é".repeat(cause), "Try the other password.");
+        assert_eq!(failure(5).within(191), "ééééé [git.auth] Try the other password.");
+        for cause in [170, 180, 181, 400] {
+            let cut = failure(cause).within(191);
+            assert!(cut.chars().count() <= 191 && cut.contains(" [git.auth]"), "{cut}");
+        }
+    }
 }

@@ -24,7 +24,9 @@ pub struct WorkerIdentity {
 /// Held for the process's life: no second process works in the same `WORK_DIR`. The kernel releases it when the process ends,
 /// however it ends.
 #[derive(Debug)]
-pub struct IdentityLock(#[allow(dead_code)] File);
+pub struct IdentityLock {
+    _held: File,
+}
 
 /// Why there is no identity. `Display` names the file, the cause and the cure.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +133,7 @@ fn lock(path: &Path) -> Result<IdentityLock, IdentityError> {
         Ok(()) => {
             let pid = format!("{}\n", std::process::id());
             file.set_len(0).and_then(|()| file.write_all(pid.as_bytes())).map_err(|e| io_error(path, "written", e))?;
-            Ok(IdentityLock(file))
+            Ok(IdentityLock { _held: file })
         }
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();

@@ -233,7 +233,7 @@ impl Shared {
             .arg(&about);
         let left = self.link.run(call).await?.number(0).unwrap_or_default();
         if left > 0 {
-            info!("{left} jobs stay claimed by this worker: they are taken up at its next start, or by another worker.");
+            info!("Jobs that stay claimed by this worker: {left}. They are taken up at its next start, or by another worker.");
         }
         Ok(())
     }

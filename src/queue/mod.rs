@@ -85,11 +85,7 @@ impl Queue {
     /// # Errors
     /// When Redis cannot be reached or refuses; it may be called again. [`QueueError::IdentityTaken`] when another process
     /// renews this worker's lease, [`QueueError::Name`] for a queue name that cannot be used: calling again does not help.
-    pub async fn connect_with(
-        config: &QueueConfig,
-        identity: WorkerIdentity,
-        post_timeout: Duration,
-    ) -> Result<Queue, QueueError> {
+    pub async fn connect(config: &QueueConfig, identity: WorkerIdentity, post_timeout: Duration) -> Result<Queue, QueueError> {
         let keys = Keys::of(&config.queue_name)?;
         let dial = Dial::new(config, rule(&keys, &config.cancel_channel));
         let findings = inspect(&Link::new(dial.clone())?, &keys, &dial).await?;
@@ -115,13 +111,6 @@ impl Queue {
         let mut shared = Shared::new(config, keys, &dial, identity, memory, post_timeout)?;
         shared.take_lease().await?;
         Ok(Queue { mode: Mode::Scripts(Arc::new(shared)), dial, cancel_channel })
-    }
-    /// [`Queue::connect_with`] the default time-out of a post.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn connect(config: &QueueConfig, identity: WorkerIdentity) -> Result<Queue, QueueError> {
-        Self::connect_with(config, identity, shared::POST_TIMEOUT).await
     }
     /// Looks at version, rights and settings, for `slipway check`. Changes nothing but a key of its own, which is removed again.
     ///

@@ -23,8 +23,6 @@ pub(super) const LEASE_TTL: Duration = Duration::from_secs(30);
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// How long after a renewal something may leave the host. Ten seconds before the lease is gone: what was begun has time to end.
 pub(super) const GATE_SPAN: Duration = Duration::from_secs(20);
-/// One post to the dashboard takes no longer, unless configured otherwise.
-pub(super) const POST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Shared {
     pub(super) link: Link,

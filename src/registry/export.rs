@@ -25,10 +25,6 @@ impl ExportTarget {
     pub fn login(&self) -> Option<(&str, &SecretString)> {
         self.target.credentials.as_ref().map(|c| (c.username.as_str(), &c.password))
     }
-    /// The configuration says that this registry speaks plain http.
-    pub fn is_plain_http(&self) -> bool {
-        self.target.plain_http || super::name::is_loopback(&self.target.host)
-    }
 }
 
 impl RegistryStage {

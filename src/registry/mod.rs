@@ -39,7 +39,7 @@ pub use export::ExportTarget;
 pub(crate) use local_name::HELD_REPOSITORY;
 pub(crate) use name::attempt_tag;
 
-/// How long a push may make no progress.
+/// How long a push of the daemon may make no progress.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An image that the registry has, confirmed under its digest.
@@ -65,8 +65,8 @@ pub struct RegistryStage {
 }
 
 impl RegistryStage {
-    /// No I/O yet. `engine` pushes.
-    pub fn new(config: RegistryConfig, engine: bollard::Docker) -> Self {
+    /// No I/O yet. `engine` pushes; a push that makes no progress for `stall_timeout` fails.
+    pub fn new(config: RegistryConfig, engine: bollard::Docker, stall_timeout: Duration) -> Self {
         let host = match &config {
             RegistryConfig::Ecr(config) => config.registry_host.as_deref().unwrap_or_default(),
             RegistryConfig::Generic(config) => &config.host,
@@ -76,12 +76,7 @@ impl RegistryStage {
             RegistryConfig::Ecr(config) => Backend::Ecr(Box::new(Ecr::new(config))),
             RegistryConfig::Generic(config) => Backend::Generic(Generic::new(config)),
         };
-        Self { backend, engine, http, stall_timeout: STALL_TIMEOUT, held: Mutex::default() }
-    }
-
-    /// Another limit than [`STALL_TIMEOUT`].
-    pub fn with_stall_timeout(self, stall_timeout: Duration) -> Self {
-        Self { stall_timeout, ..self }
+        Self { backend, engine, http, stall_timeout, held: Mutex::default() }
     }
 
     /// Whether the registry answers and takes the credentials. For start-up and for `check`: says address, cause and cure.

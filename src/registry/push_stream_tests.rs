@@ -1,3 +1,5 @@
+//! What is read out of the Engine's push stream.
+
 use proptest::prelude::*;
 
 use super::*;

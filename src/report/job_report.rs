@@ -9,7 +9,7 @@ use super::journal::EndPlace;
 use super::pace::{jittered, random};
 use super::sender::{Link, Progress};
 use super::{Delivery, Loan, Reporter};
-use crate::protocol::{DeploymentId, DeploymentStatus, Failure, LogSink, LogType, Outcome, StatusPost};
+use crate::protocol::{DeploymentId, DeploymentStatus, Failure, LogSink, LogType, Outcome, StatusPost, safe_text};
 use crate::queue::GateState;
 use crate::secrets::Redactor;
 
@@ -139,8 +139,8 @@ impl JobReport {
     fn redacted(&self, outcome: &Outcome) -> Outcome {
         let clean = |f: &Failure| Failure {
             code: f.code,
-            cause: cut_chars(&self.redactor.redact(&f.cause), FAILURE_CHARS),
-            way_out: cut_chars(&self.redactor.redact(&f.way_out), FAILURE_CHARS),
+            cause: cut_chars(&self.redactor.redact(&safe_text(&f.cause)), FAILURE_CHARS),
+            way_out: cut_chars(&self.redactor.redact(&safe_text(&f.way_out)), FAILURE_CHARS),
         };
         match outcome {
             Outcome::Builded { .. } => outcome.clone(),
@@ -151,9 +151,10 @@ impl JobReport {
 }
 
 impl LogSink for JobReport {
-    /// Redacts, and writes to disk when a post's worth has gathered.
+    /// Takes out what is not to be seen (first, so that nothing invisible parts a secret), redacts, and writes to disk when a post's
+    /// worth has gathered.
     fn line(&self, kind: LogType, text: &str) {
-        let woken = self.link.journal.log(kind, &self.redactor.redact(text));
+        let woken = self.link.journal.log(kind, &self.redactor.redact(&safe_text(text)));
         if woken.records {
             self.link.work.notify_one();
         }

@@ -300,10 +300,16 @@ impl Reporter {
         Ok(())
     }
 
-    /// Whether the dashboard can be reached and accepts the key; stores nothing there. `Err`: address, cause and cure, for people.
+    /// As [`check()`], and remembers what it found: with a key that is refused no job is claimed.
     pub async fn check(&self) -> Result<(), String> {
         self.dashboard.check().await
     }
+}
+
+/// Whether a dashboard can be reached and accepts the key; stores nothing there. `Err`: address, cause and cure, for people.
+pub async fn check(config: &DashboardConfig) -> Result<(), String> {
+    let dashboard = Dashboard::new(config, Pace::default()).map_err(|error| error.to_string())?;
+    dashboard.check().await
 }
 
 /// Runs what waits for the disk beside the runtime.

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
-use super::batch::{FLUSH_AFTER, cut_chars};
+use super::batch::FLUSH_AFTER;
 use super::client::Post;
 use super::dashboard::{Dashboard, Pass};
 use super::journal::{EndFate, EndNote, Item, Journal, Loaded, Position};
@@ -364,7 +364,7 @@ async fn blocking<T: Send + 'static>(link: &Arc<Link>, work: impl FnOnce(&Link) 
 }
 
 fn status_post(outcome: &Outcome) -> StatusPost {
-    let error = |failure: &crate::protocol::Failure| Some(cut_chars(&failure.to_string(), ERROR_CHARS));
+    let error = |failure: &crate::protocol::Failure| Some(failure.within(ERROR_CHARS));
     match outcome {
         Outcome::Builded { image, registry } => StatusPost {
             status: DeploymentStatus::Builded,

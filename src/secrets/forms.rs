@@ -9,6 +9,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 pub(super) const PIECE: usize = 256;
 /// Programs that print base64 break it into lines of these lengths (MIME and coreutils; PEM).
 const BASE64_LINES: [usize; 2] = [76, 64];
+/// `xxd -p` breaks its digits into lines of this length.
+const HEX_LINE: usize = 60;
+/// So many bytes are encoded at a time: whole lines of base64 (57 and 48 bytes each) and of hex (30).
+const SEGMENT: usize = 4560 * 4;
 /// What follows the last whole piece is a pattern of its own from this length on, else it is added to that piece.
 const MIN_PIECE: usize = 6;
 /// The same for the value itself, whose last few characters may be an ordinary word.
@@ -47,8 +51,34 @@ pub(super) fn raw(value: &str, emit: &mut dyn FnMut(&[u8])) {
     emit(rest.as_bytes());
 }
 
-/// Every encoded form that differs from the value.
+/// Every encoded form that differs from the value. A value of megabytes is taken segment by segment: of its forms no more than one
+/// segment's are in memory.
 pub(super) fn encoded(value: &str, emit: &mut dyn FnMut(&[u8])) {
+    let mut rest = value;
+    while !rest.is_empty() {
+        let end = segment_end(rest.len(), SEGMENT);
+        let (segment, after) = rest.split_at(rest.floor_char_boundary(end));
+        encoded_segment(segment, emit);
+        rest = after;
+    }
+    for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+        for before in 0..3 {
+            base64_pieces(&engine, value.as_bytes(), before, PIECE, emit);
+        }
+        for line in BASE64_LINES {
+            if value.len() * 4 / 3 > line {
+                base64_pieces(&engine, value.as_bytes(), 0, line, emit);
+            }
+        }
+    }
+}
+
+/// A short rest is taken together with the segment before it, or its pieces would be too short for patterns.
+fn segment_end(len: usize, segment: usize) -> usize {
+    if len < segment + MIN_RAW_PIECE { len } else { segment }
+}
+
+fn encoded_segment(value: &str, emit: &mut dyn FnMut(&[u8])) {
     let mut texts: Vec<String> = Vec::new();
     for set in [STRICT, COMPONENT, FULL, USERINFO, FORM] {
         let mut text = percent_encode(value.as_bytes(), set).to_string();
@@ -64,23 +94,27 @@ pub(super) fn encoded(value: &str, emit: &mut dyn FnMut(&[u8])) {
     texts.push(ascii_json(&json));
     texts.push(json);
     texts.push(value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
-    texts.push(hex::encode(value));
-    texts.push(hex::encode_upper(value));
+    for digits in [hex::encode(value), hex::encode_upper(value)] {
+        if digits.len() > HEX_LINE {
+            pieces(digits.as_bytes(), HEX_LINE, emit);
+        }
+        texts.push(digits);
+    }
     texts.sort_unstable();
     texts.dedup();
     for text in texts.iter().filter(|text| *text != value) {
         pieces(text.as_bytes(), PIECE, emit);
     }
-    for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-        for before in 0..3 {
-            pieces(base64_core(&engine, value.as_bytes(), before).as_bytes(), PIECE, emit);
-        }
-        let whole = base64_core(&engine, value.as_bytes(), 0);
-        for line in BASE64_LINES {
-            if whole.len() > line {
-                pieces(whole.as_bytes(), line, emit);
-            }
-        }
+}
+
+/// The base64 form with `before` (mod 3) bytes before it, in pieces of `size`.
+fn base64_pieces(engine: &impl Engine, value: &[u8], before: usize, size: usize, emit: &mut dyn FnMut(&[u8])) {
+    let (mut rest, mut before) = (value, before);
+    while !rest.is_empty() {
+        // Ends after three bytes: the next segment's digits begin with it.
+        let (segment, after) = rest.split_at(segment_end(rest.len(), SEGMENT - before));
+        pieces(base64_core(engine, segment, before).as_bytes(), size, emit);
+        (rest, before) = (after, 0);
     }
 }
 

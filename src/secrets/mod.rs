@@ -9,7 +9,7 @@ mod redactor;
 #[cfg(test)]
 mod tests;
 
-pub use active::{ActiveGuard, ActiveSecrets};
+pub use active::ActiveSecrets;
 pub use public::COMMON_VALUES;
 pub use redactor::{Redactor, StreamRedactor};
 pub use secrecy::{ExposeSecret, SecretString};

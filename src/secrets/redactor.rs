@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::active::joined;
 use super::patterns::{At, Builder, Patterns};
 use super::{MIN_SECRET_CHARS, forms, public};
 
+/// All forms of a value together have at most about so many bytes for each of its own.
+const FORMS_PER_BYTE: usize = 16;
+const MIN_CHARS_FOR_OTHERS: usize = 16;
 pub(super) const MASK: &[u8] = b"***";
 
-/// Encoded forms are made until they take so much memory: credentials first, then values, short ones first. A form takes six to
-/// fifteen times its value in all.
-const MAX_ENCODED_BYTES: usize = 16 * 1024 * 1024;
+/// Encoded forms are made until they take so much memory: credentials first, then values, short ones first.
+const MAX_ENCODED_BYTES: usize = 6 * 1024 * 1024;
 
 /// Masks every known secret with `***`. Built once per job; cheap to clone.
 ///
@@ -58,7 +61,7 @@ impl Redactor {
         let mut raw_only = 0;
         for value in &order {
             forms::raw(value, &mut |piece| builder.add(piece));
-            if encoded_bytes < MAX_ENCODED_BYTES {
+            if encoded_bytes + value.len() * FORMS_PER_BYTE <= MAX_ENCODED_BYTES {
                 forms::encoded(value, &mut |piece| {
                     encoded_bytes += piece.len();
                     builder.add(piece);
@@ -73,15 +76,31 @@ impl Redactor {
         Self { patterns: Arc::new(builder.build()), raw_only }
     }
 
+    /// What the logs of other jobs must not show of this one's secrets: what looks like a key, of at least 16 characters. Anybody's
+    /// build may print what it likes, and would learn of a shorter one from its mask that it guessed right; and anybody may
+    /// have a variable with ordinary words, which are nothing to take out of other people's logs.
+    pub fn for_others(secrets: &[SecretString], values: &[SecretString], public_names: &[&str]) -> Self {
+        let keys = |all: &[SecretString]| -> Vec<SecretString> {
+            all.iter().filter(|s| looks_like_a_key(s.expose_secret())).cloned().collect()
+        };
+        Self::new(&keys(secrets), &keys(values), public_names)
+    }
+
     /// Knows nothing, masks nothing.
     pub fn none() -> Self {
         Self::new(&[], &[], &[])
     }
 
-    /// How many values are known only as they stand, because all forms of all of them would take too much memory. 0 but for
-    /// jobs with more than about a megabyte of values.
-    pub fn raw_only(&self) -> usize {
-        self.raw_only
+    /// What a user has to know of what is not masked: some values are known only as they stand, because all forms of all of them
+    /// would take too much memory. `None` but for jobs with more than about 400 KB of values.
+    pub fn warning(&self) -> Option<String> {
+        (self.raw_only > 0).then(|| {
+            format!(
+                "The variables are so large that the {} longest are masked in this log only as they stand, not where they are printed \
+                 encoded (base64, URL, JSON, hex).",
+                self.raw_only
+            )
+        })
     }
 
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
@@ -93,14 +112,56 @@ impl Redactor {
         StreamRedactor { patterns: self.patterns.clone(), held: Vec::new(), after_mask: false }
     }
 
-    /// The places of all secrets in `text`, in order, apart from each other.
+    /// The places of all secrets in `text`, in order, apart from each other; also of those that have colours in them.
     pub(super) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut found = self.find_plain(text);
+        if !self.patterns.is_empty()
+            && let Some(Uncoloured { bytes, places }) = Uncoloured::of(text)
+        {
+            let shown = self.find_plain(&bytes).into_iter();
+            found.extend(shown.map(|place| places[place.start]..places[place.end - 1] + 1));
+            found = joined(found);
+        }
+        found
+    }
+
+    fn find_plain(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
         scan(&self.patterns, text, true, |place| match found.last_mut() {
             Some(last) if last.end == place.start => last.end = place.end,
             _ => found.push(place),
         });
         found
+    }
+}
+
+/// A text without its terminal sequences (`ESC [ … letter`), as it shows on a screen.
+struct Uncoloured {
+    bytes: Vec<u8>,
+    /// Where each byte stands in the text.
+    places: Vec<usize>,
+}
+
+impl Uncoloured {
+    /// `None`: there are none in it.
+    fn of(text: &[u8]) -> Option<Self> {
+        if !text.contains(&0x1b) {
+            return None;
+        }
+        let (mut bytes, mut places) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len()));
+        let mut i = 0;
+        while i < text.len() {
+            if text[i..].starts_with(b"\x1b[") {
+                let body = text[i + 2..].iter().take_while(|b| matches!(b, 0x20..=0x3f)).count();
+                i += 2 + body;
+                i += usize::from(text.get(i).is_some_and(|b| matches!(b, 0x40..=0x7e)));
+                continue;
+            }
+            bytes.push(text[i]);
+            places.push(i);
+            i += 1;
+        }
+        Some(Self { bytes, places })
     }
 }
 
@@ -151,6 +212,13 @@ fn collect<'v>(
         let parts = value.lines().map(str::trim);
         lines.extend(parts.filter(|line| is_long_enough(line) && line.contains(char::is_alphanumeric) && !is_public(line)));
     }
+}
+
+fn looks_like_a_key(text: &str) -> bool {
+    text.chars().nth(MIN_CHARS_FOR_OTHERS - 1).is_some()
+        && !text.contains(char::is_whitespace)
+        && text.contains(|c: char| c.is_ascii_digit())
+        && text.contains(char::is_alphabetic)
 }
 
 fn is_long_enough(text: &str) -> bool {

@@ -190,22 +190,79 @@ fn forty_megabytes_of_values_stay_reasonable() {
         })
         .collect();
     let redactor = Redactor::new(&[], &values, &[]);
-    assert!(redactor.raw_only() > 0);
+    let warning = redactor.warning().unwrap();
+    assert!(warning.contains("masked in this log only as they stand"), "{warning}");
+    assert_eq!(of_values(&["a-value-as-they-are"]).warning(), None);
     for value in values.iter().step_by(997) {
         assert_eq!(redactor.redact(&format!("<{}>", value.expose_secret())), "<***>");
     }
 }
 
 #[test]
-fn the_workers_log_hides_the_secrets_of_all_running_jobs_and_of_no_others() {
+fn the_secrets_of_all_running_jobs_are_hidden_and_of_no_others_also_where_they_overlap() {
     let active = ActiveSecrets::new(of_secrets(&["worker-password"]));
-    let job = active.register(std::sync::Arc::new(of_secrets(&["abcdefgh"])));
-    let other = active.register(std::sync::Arc::new(of_secrets(&["efghijkl"])));
+    let [job, other] = ["abcdefgh", "efghijkl"].map(|s| std::sync::Arc::new(of_secrets(&[s])));
+    active.add(&job);
+    active.add(&other);
     assert_eq!(active.redact("worker-password abcdefghijkl"), "*** ***");
     drop(other);
     assert_eq!(active.redact("worker-password abcdefghijkl"), "*** ***ijkl");
     drop(job);
     assert_eq!(active.redact("worker-password abcdefghijkl"), "*** abcdefghijkl");
+}
+
+#[test]
+fn other_jobs_logs_hide_what_nobody_can_guess_and_confirm_no_guess() {
+    let others = Redactor::for_others(
+        &secrets(&["ghs_0123456789abcdef"]),
+        &secrets(&["hunter22", "added 120 packages in", "postgres://app:s3cr3t@db/app"]),
+        &[],
+    );
+    let line = "ghs_0123456789abcdef hunter22 added 120 packages in postgres://app:s3cr3t@db/app";
+    assert_eq!(others.redact(line), "*** hunter22 added 120 packages in ***");
+}
+
+#[test]
+fn colours_do_not_show_what_they_stand_in() {
+    let redactor = of_secrets(&["hunter22"]);
+    assert_eq!(redactor.redact("a \x1b[31mhun\x1b[0mter\x1b[1;32m22\x1b[0m b"), "a \x1b[31m***\x1b[0m b");
+    assert_eq!(redactor.redact("\x1b[01;31m\x1b[Khunter22\x1b[m\x1b[K"), "\x1b[01;31m\x1b[K***\x1b[m\x1b[K");
+    assert_eq!(redactor.redact("hunter2\x1b[0m1 \x1b["), "hunter2\x1b[0m1 \x1b[");
+    // one that has a colour in itself
+    assert_eq!(of_secrets(&["pass\x1b[1mword"]).redact("pass\x1b[1mword"), "***");
+}
+
+#[test]
+fn wrapped_hex_is_masked_line_by_line() {
+    let secret = "s3cr3t-".repeat(20);
+    let redactor = of_secrets(&[&secret]);
+    for line in hex::encode(&secret).as_bytes().chunks(60) {
+        assert_eq!(redactor.redact(std::str::from_utf8(line).unwrap()), "***");
+    }
+}
+
+#[test]
+fn a_value_of_many_segments_is_masked_in_every_form_of_every_part() {
+    let secret: String = (0..100_000u64)
+        .map(|i| char::from(b'!' + ((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).wrapping_pow(3) % 89) as u8))
+        .collect();
+    let redactor = of_secrets(&[&secret]);
+    assert_eq!(redactor.warning(), None);
+    let url: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    for shown in [
+        secret.clone(),
+        hex::encode(&secret),
+        serde_json::Value::from(secret.as_str()).to_string(),
+        STANDARD.encode(&secret),
+        url,
+    ] {
+        let out = redactor.redact(&shown).into_owned();
+        assert!(out.len() < 12, "{:.100}", out);
+    }
+    for before in ["a", "ab"] {
+        let out = redactor.redact(&STANDARD.encode(format!("{before}{secret}"))).into_owned();
+        assert!(out.len() < 12, "{:.100}", out);
+    }
 }
 
 /// Values that overlap and repeat, from an alphabet so small that texts are full of them.

@@ -30,9 +30,9 @@ pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &C
     let found = repository.revparse_single(name).and_then(|object| object.peel_to_commit()).map_err(|e| {
         let cause = match (commit, e.code()) {
             (None, ErrorCode::UnbornBranch | ErrorCode::NotFound) => format!("The repository {shown} has no commit yet."),
-            _ => format!("The repository {shown} has no commit {}.", printable(name, 100)),
+            _ => format!("The repository {shown} has no commit, branch or tag {}.", printable(name, 100)),
         };
-        Failure::new(Code::GitCommitGone, cause, "Commit first, or name a commit, branch or tag that exists.")
+        Failure::new(Code::GitCommitGone, cause, "Commit first, or name one that exists.")
     })?;
     let opened = (|| -> Result<SourceTree, Trouble> {
         let (info, tree) = describe(&repository, found.id())?;

@@ -117,8 +117,10 @@ impl GitSourceStage {
         ctx.info(commit_line(&local.tree.commit));
         match local.uncommitted {
             0 => {}
-            local::SHOWN_CHANGES => ctx.info("The work tree has changes that are not committed: they are not built."),
-            n => ctx.info(format!("The work tree has {n} file(s) with changes that are not committed: they are not built.")),
+            local::SHOWN_CHANGES => ctx.info("Changes of the work tree that are not committed are not built."),
+            n => {
+                ctx.info(format!("Changes of the work tree that are not committed are not built; files with such changes: {n}."))
+            }
         }
         Ok(local.tree)
     }

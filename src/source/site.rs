@@ -81,7 +81,7 @@ fn rule_allows(rule: &str, url: &Url) -> bool {
 
 /// Whether an address belongs to the link (169.254/16, fe80::/10) or is a cloud's metadata service elsewhere: Alibaba
 /// 100.100.100.200, Oracle 192.0.0.192, Azure's wire server 168.63.129.16, AWS fd00:ec2::254, Google fd20:ce::254.
-/// IPv4 addresses in IPv6 clothes (mapped, compatible, NAT64, 6to4) are undressed first.
+/// IPv4 addresses in IPv6 clothes (mapped, compatible, translated, NAT64, 6to4) are undressed first.
 pub(super) fn is_forbidden(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_forbidden_v4(ip),
@@ -105,7 +105,9 @@ fn is_forbidden_v4(ip: Ipv4Addr) -> bool {
 fn embedded_v4(s: [u16; 8]) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match s {
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Some(join(high, low)),
+        // NAT64: the well-known prefix, and the one for networks of one's own.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => Some(join(high, low)),
         [0x2002, high, low, ..] => Some(join(high, low)),
         _ => None,
     }
@@ -171,7 +173,9 @@ mod tests {
             "[fd20:ce::254]",
             "[::ffff:169.254.169.254]",
             "[::169.254.169.254]",
+            "[::ffff:0:a9fe:a9fe]",
             "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1::a9fe:a9fe]",
             "[2002:a9fe:a9fe::1]",
             "100.100.100.200",
             "192.0.0.192",

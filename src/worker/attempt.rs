@@ -22,6 +22,8 @@ pub(super) struct Attempt {
     pub(super) claim: Claim,
     pub(super) deployment: DeploymentId,
     pub(super) redactor: Arc<Redactor>,
+    /// Known to the other jobs as long as this one is here.
+    _for_others: Arc<Redactor>,
     pub(super) report: Arc<JobReport>,
 }
 
@@ -39,15 +41,17 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
         }
         return;
     };
-    let redactor = Arc::new(match &job {
-        Ok(job) => job_redactor(&shared, job),
-        Err(_) => Redactor::new(&shared.own_secrets(), &[], &[]),
-    });
-    let _known = shared.secrets.register(redactor.clone());
+    let (redactor, for_others) = match &job {
+        Ok(job) => job_redactors(&shared, job),
+        Err(_) => (Redactor::new(&shared.own_secrets(), &[], &[]), Redactor::none()),
+    };
+    let (redactor, for_others) = (Arc::new(redactor), Arc::new(for_others));
+    shared.for_others.add(&for_others);
+    shared.secrets.add(&redactor);
     let Some(report) = open_report(&shared, &claim, &deployment, &redactor).await else {
         return;
     };
-    let attempt = Attempt { shared, claim, deployment, redactor, report };
+    let attempt = Attempt { shared, claim, deployment, redactor, _for_others: for_others, report };
     attempt.say_what_is_missing();
     let (state, action) = attempt.begin(&job);
     attempt.drive(state, action, job.ok(), slot, stops).await;
@@ -72,14 +76,16 @@ pub(super) fn now() -> String {
     time::OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }
 
-fn job_redactor(shared: &Shared, job: &Job) -> Redactor {
+/// What this job's log hides, and what the logs of the others hide of it.
+fn job_redactors(shared: &Shared, job: &Job) -> (Redactor, Redactor) {
+    let passwords: Vec<SecretString> = job.git.credentials.iter().map(|c| c.password.clone()).collect();
     let mut secrets = shared.own_secrets();
-    secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
+    secrets.extend(passwords.iter().cloned());
     let values: Vec<SecretString> = job.env.iter().map(|v| v.value.clone()).collect();
     let mut public = vec![job.service.as_str(), job.repository.as_str(), job.branch.as_str(), job.deployment.as_str()];
     let registry = shared.config.registry.public_names();
     public.extend(registry.iter().map(String::as_str));
-    Redactor::new(&secrets, &values, &public)
+    (Redactor::new(&secrets, &values, &public), Redactor::for_others(&passwords, &values, &public))
 }
 
 /// Opens the journal; while the disk does not take it, says so and tries again. `None`: the worker stops.

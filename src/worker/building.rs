@@ -15,7 +15,7 @@ use super::lifecycle::{self, Action, Event, State, Stop};
 use super::pipeline::{Pipeline, Step};
 use super::retry::RetryPolicy;
 use super::silence::Listening;
-use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome};
+use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome, safe_text};
 use crate::queue::ClaimFate;
 use crate::registry::PushedImage;
 use crate::stage::StageContext;
@@ -29,8 +29,9 @@ impl Attempt {
         self.report.status(DeploymentStatus::Building);
         self.announce();
         let config = &self.shared.config.worker;
-        let listening = Arc::new(Listening::new(self.report.clone()));
-        let (step, at) = watch::channel(Step::Source);
+        let build_timeout = job.build_timeout.map_or(config.build_timeout, |wanted| wanted.min(config.build_timeout));
+        let listening = Arc::new(Listening::new(self.report.clone(), self.shared.for_others.clone()));
+        let (step, at) = watch::channel(Step::Turn);
         let ctx = StageContext {
             deployment: self.deployment.clone(),
             service: job.service.clone(),
@@ -43,9 +44,10 @@ impl Attempt {
         let _live = self.shared.housekeeper.live.enter(&self.deployment, self.claim.attempt);
         let pipeline = self.pipeline(job, &ctx, &step);
         tokio::pin!(pipeline);
-        let deadline = sleep_until(Instant::now() + config.build_timeout);
+        let deadline = sleep_until(Instant::now() + build_timeout);
         tokio::pin!(deadline);
-        let mut silence = tokio::time::interval(Duration::from_secs(1).min(config.build_silence_timeout));
+        let look = Duration::from_secs(1).min(config.build_silence_timeout);
+        let mut silence = tokio::time::interval_at(Instant::now() + look, look);
         let mut late = false;
         loop {
             let event = tokio::select! {
@@ -60,11 +62,14 @@ impl Attempt {
                 }
                 () = &mut deadline, if !late => {
                     late = true;
-                    Event::Stop(Stop::TimedOut(too_long(config.build_timeout, *at.borrow())))
+                    Event::Stop(Stop::TimedOut(too_long(build_timeout, *at.borrow())))
                 }
                 _ = silence.tick(), if !late => {
-                    if *at.borrow() == Step::Gate {
+                    // Time in which the build may not go on is not its own.
+                    if matches!(*at.borrow(), Step::Turn | Step::Gate) {
                         listening.touch();
+                        let later = deadline.deadline() + silence.period();
+                        deadline.as_mut().reset(later);
                     }
                     if listening.silent_for() < config.build_silence_timeout {
                         continue;
@@ -96,6 +101,9 @@ impl Attempt {
             };
             self.report.line(LogType::Warning, &format!("Attempt {attempt} starts on {host}: {before}."));
         }
+        if let Some(warning) = self.redactor.warning() {
+            self.report.line(LogType::Warning, &warning);
+        }
         tracing::info!(attempt, "build starts");
     }
 
@@ -122,7 +130,7 @@ impl Attempt {
     }
 
     fn redacted(&self, failure: Failure) -> Failure {
-        let mask = |text: &str| self.redactor.redact(text).into_owned();
+        let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(&safe_text(text))).into_owned();
         Failure { code: failure.code, cause: mask(&failure.cause), way_out: mask(&failure.way_out) }
     }
 

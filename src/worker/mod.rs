@@ -2,6 +2,7 @@
 
 mod attempt;
 mod building;
+mod check;
 mod dead_letter;
 mod ending;
 mod journals;
@@ -19,6 +20,7 @@ mod startup;
 mod supervisor;
 mod way;
 
+pub use check::{Finding, check};
 pub use once::build_once;
 pub use single_build::{BuildFrom, SingleBuild};
 pub use startup::run;

@@ -18,10 +18,10 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
 use crate::protocol::{
-    BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_line,
+    BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_text,
 };
 use crate::queue::{Gate, GateState, WorkerIdentity};
-use crate::registry::RegistryStage;
+use crate::registry::{RegistryStage, STALL_TIMEOUT};
 use crate::secrets::{ActiveSecrets, Redactor};
 use crate::source::{GitSourceStage, SourceTree};
 use crate::stage::StageContext;
@@ -86,13 +86,13 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     let engine = image::connect_engine(&request.config.build).await?;
     let cache = work_dir.join("cache");
     let source = GitSourceStage::new(request.config.git.clone(), cache.join("git"))?;
-    let context = ContextStage::new(cache.join("context"), identity.id.clone(), request.config.build.context_git_dir);
+    let context = ContextStage::new(cache.join("context"), identity.id.clone());
     let config = &request.config;
     let dockerfile = DockerfileStage::new(config.build.clone(), engine.clone(), host_key.clone(), identity.id.clone());
     let owner = Owner { worker_id: identity.id, host_key };
     let buildpacks =
         BuildpacksStage::new(config.buildpacks.clone(), &config.build, engine.clone(), owner, cache.join("buildpacks"));
-    let registry = config.registry.clone().map(|config| RegistryStage::new(config, engine));
+    let registry = config.registry.clone().map(|config| RegistryStage::new(config, engine, STALL_TIMEOUT));
 
     let job = job(&request)?;
     let mut secrets: Vec<_> = config.build.pull_registries.iter().map(|p| p.password.clone()).collect();
@@ -100,7 +100,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
     let values: Vec<_> = job.env.iter().map(|v| v.value.clone()).collect();
     let redactor = Arc::new(Redactor::new(&secrets, &values, &[job.service.as_str(), job.repository.as_str()]));
-    let _known = known.register(redactor.clone());
+    known.add(&redactor);
     let ctx = StageContext {
         deployment: job.deployment.clone(),
         service: job.service.clone(),
@@ -110,6 +110,9 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
         redactor,
         tasks: TaskTracker::new(),
     };
+    if let Some(warning) = ctx.redactor.warning() {
+        ctx.warn(warning);
+    }
     let stages = Stages { source, context, dockerfile, buildpacks, registry };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();
@@ -161,6 +164,7 @@ fn job(request: &SingleBuild) -> Result<Job, Failure> {
         git: GitSource { url, credentials },
         dockerfile: request.dockerfile.clone(),
         builder: None,
+        build_timeout: None,
         env: request.env.clone(),
         ports: Vec::new(),
     })
@@ -180,9 +184,9 @@ impl LogSink for Terminal {
             LogType::Error => "x ",
         };
         let mut out = std::io::stderr().lock();
-        for line in self.redactor.redact(text).split('\n') {
+        for line in self.redactor.redact(&safe_text(text)).split('\n') {
             // A reader that went away does not end the build.
-            let _unheard = writeln!(out, "{mark}{}", safe_line(line.as_bytes()));
+            let _unheard = writeln!(out, "{mark}{line}");
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::stage::StageContext;
 /// Where a job is on its way. `Display` is what a time-out names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// Waiting to build beside others, or alone.
+    Turn,
     Source,
     Context,
     Build,
@@ -34,6 +36,7 @@ pub enum Step {
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Step::Turn => "waiting for its turn",
             Step::Source => "fetching the commit",
             Step::Context => "preparing the build context",
             Step::Build => "building the image",

@@ -24,6 +24,8 @@ pub struct Shared {
     pub stages: Stages,
     /// What is masked in the worker's own log.
     pub secrets: Arc<ActiveSecrets>,
+    /// What is masked of each job in the logs of the others.
+    pub for_others: Arc<ActiveSecrets>,
     /// Builds hold it for reading; a job that has killed workers before holds it for writing: it builds alone.
     pub alone: Arc<RwLock<()>>,
     /// Trips when the drain is over: effects that are still waiting for a peer leave their job to the next start.

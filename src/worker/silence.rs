@@ -1,22 +1,25 @@
-//! Notices when a job prints nothing for too long.
+//! What stands between a build and its log: notices when nothing is printed for too long, and hides the secrets of other jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::protocol::{LogSink, LogType};
+use crate::secrets::ActiveSecrets;
 
 /// Passes lines on and remembers when the last one came.
 pub struct Listening {
     sink: Arc<dyn LogSink>,
+    /// Of all jobs on this host.
+    secrets: Arc<ActiveSecrets>,
     start: Instant,
     /// Milliseconds after `start`.
     last: AtomicU64,
 }
 
 impl Listening {
-    pub fn new(sink: Arc<dyn LogSink>) -> Self {
-        Self { sink, start: Instant::now(), last: AtomicU64::new(0) }
+    pub fn new(sink: Arc<dyn LogSink>, secrets: Arc<ActiveSecrets>) -> Self {
+        Self { sink, secrets, start: Instant::now(), last: AtomicU64::new(0) }
     }
     /// Counts from now on, as if a line had come.
     pub fn touch(&self) {
@@ -32,6 +35,6 @@ impl Listening {
 impl LogSink for Listening {
     fn line(&self, kind: LogType, text: &str) {
         self.touch();
-        self.sink.line(kind, text);
+        self.sink.line(kind, &self.secrets.redact(text));
     }
 }

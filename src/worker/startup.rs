@@ -13,13 +13,13 @@ use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
-use crate::config::{Config, WorkerConfig};
+use crate::config::{Config, RegistryConfig, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
 use crate::queue::{Claim, IdentityLock, Queue, WorkerIdentity};
-use crate::registry::RegistryStage;
+use crate::registry::{RegistryStage, STALL_TIMEOUT};
 use crate::report::{Pace, Reporter};
 use crate::secrets::ActiveSecrets;
 use crate::source::GitSourceStage;
@@ -102,12 +102,24 @@ async fn start(
         reporter,
         stages,
         secrets,
+        for_others: Arc::default(),
         alone: Arc::new(RwLock::new(())),
         halt: halt.clone(),
         housekeeper,
     });
     let (keeping, stopped) = (shared.clone(), stop.clone());
-    tasks.spawn(async move { keeping.housekeeper.run(&keeping.stages.source, &keeping.stages.buildpacks, stopped).await });
+    tasks.spawn(async move {
+        let Stages { source, context, buildpacks, .. } = &keeping.stages;
+        keeping.housekeeper.run(source, context, buildpacks, stopped).await;
+    });
+
+    let (looking, stopped) = (shared.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = look_at_the_far_end(&looking) => {}
+            () = stopped.cancelled() => {}
+        }
+    });
 
     let resumed = tokio::select! {
         resumed = take_up(&shared) => Some(resumed),
@@ -151,7 +163,7 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
     let owner = Owner { worker_id: identity.id.clone(), host_key: host_key.clone() };
     Ok(Stages {
         source: GitSourceStage::new(config.git.clone(), cache.join("git")).map_err(|failure| failure.to_string())?,
-        context: ContextStage::new(cache.join("context"), identity.id.clone(), config.build.context_git_dir),
+        context: ContextStage::new(cache.join("context"), identity.id.clone()),
         dockerfile: DockerfileStage::new(config.build.clone(), engine.clone(), host_key, identity.id.clone()),
         buildpacks: BuildpacksStage::new(
             config.buildpacks.clone(),
@@ -160,12 +172,29 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
             owner,
             cache.join("buildpacks"),
         ),
-        registry: Some(RegistryStage::new(config.registry.clone(), engine)),
+        registry: Some(registry(config.registry.clone(), engine)),
     })
 }
 
+/// The registry as the daemon uses it.
+pub(super) fn registry(config: RegistryConfig, engine: bollard::Docker) -> RegistryStage {
+    RegistryStage::new(config, engine, STALL_TIMEOUT)
+}
+
+/// Names what a build will need only at its end. It is tried again then: nothing waits for it here.
+async fn look_at_the_far_end(shared: &Shared) {
+    if let Err(problem) = shared.reporter.check().await {
+        tracing::error!("{problem} Trying again until it answers.");
+    }
+    if let Some(registry) = &shared.stages.registry
+        && let Err(failure) = registry.check().await
+    {
+        tracing::error!("{failure} It is tried again by each job.");
+    }
+}
+
 async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>, bollard::Docker) {
-    let queue = until_reached("Redis", || Queue::connect_with(&config.queue, identity.clone(), config.dashboard.timeout));
+    let queue = until_reached("Redis", || Queue::connect(&config.queue, identity.clone(), config.dashboard.timeout));
     let engine = until_reached("the Docker Engine", || image::connect_engine(&config.build));
     let (queue, engine) = tokio::join!(queue, engine);
     for warning in image::exposure_warnings(&config.build, &config.buildpacks, &engine).await {

@@ -9,7 +9,8 @@ use crate::support::*;
 fn sent(log: &Log) -> (u64, u64) {
     let text = log.text();
     let line = text.lines().find(|line| line.starts_with("Context: ")).unwrap_or_else(|| panic!("no transfer in\n{text}"));
-    let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let (_, changed) = line.split_once("new or changed: ").expect("what was sent");
+    let numbers: Vec<u64> = changed.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
     (numbers[0], numbers[1])
 }
 

@@ -40,7 +40,6 @@ pub fn config() -> BuildConfig {
         platform: "linux/amd64".to_owned(),
         network: BuildNetwork::Default,
         cache_max_bytes: 20 << 30,
-        context_git_dir: false,
         pull_registries: Vec::new(),
     }
 }
@@ -135,6 +134,7 @@ impl Attempt {
             env: Vec::new(),
             ports: Vec::new(),
             builder: None,
+            build_timeout: None,
         };
         let ctx = StageContext {
             deployment: job.deployment.clone(),

@@ -1,12 +1,16 @@
 //! Slipway from the outside, on the real parts: what a user, an operator and a producer get. Run by `make test`.
 
+#![allow(clippy::print_stdout, reason = "what was measured is printed, for `--nocapture`")]
+
 mod buildpacks;
 mod campaign_record;
 mod cancel;
+mod check;
 mod crash;
 mod drain;
 mod failures;
 mod git_sources;
+mod hostile;
 mod job_to_image;
 mod long_run;
 mod outages;
@@ -15,3 +19,4 @@ mod rig_itself;
 mod secrets;
 #[allow(dead_code, reason = "the campaign takes the rest of it")]
 mod support;
+mod timeouts;

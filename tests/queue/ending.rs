@@ -228,7 +228,10 @@ async fn a_second_process_with_a_copied_work_dir_is_refused_while_the_first_one_
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(worker.dir.path().join("identity"), copy.path().join("identity")).unwrap();
     let (identity, _lock) = slipway::queue::WorkerIdentity::open(copy.path()).unwrap();
-    let error = within(20, slipway::queue::Queue::connect(&redis.config(), identity)).await.err().unwrap();
+    let error = within(20, slipway::queue::Queue::connect(&redis.config(), identity, std::time::Duration::from_secs(60)))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, QueueError::IdentityTaken { .. }), "{error}");
 }
 

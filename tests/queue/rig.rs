@@ -117,7 +117,7 @@ impl Worker {
         let (identity, lock) = WorkerIdentity::open(dir.path()).unwrap();
         drop(lock);
         let id = identity.id.clone();
-        let queue = Queue::connect_with(config, identity, post_timeout).await.unwrap();
+        let queue = Queue::connect(config, identity, post_timeout).await.unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (gate, notices) = queue.run(&tasks, stop.clone());
         Worker { queue, id, gate, notices, tasks, stop, dir }

@@ -31,7 +31,7 @@ fn config(endpoint: &str) -> EcrConfig {
     }
 }
 async fn stage(config: EcrConfig) -> RegistryStage {
-    RegistryStage::new(RegistryConfig::Ecr(config), rig::engine().await)
+    RegistryStage::new(RegistryConfig::Ecr(config), rig::engine().await, slipway::registry::STALL_TIMEOUT)
 }
 
 /// ECR, asked past Slipway.

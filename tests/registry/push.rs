@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use slipway::config::RegistryConfig;
 use slipway::protocol::{Code, RegistryType};
+use slipway::registry::{RegistryStage, STALL_TIMEOUT};
 use tokio::net::TcpListener;
 
 use crate::faults::{Fault, FaultyHttp, StallingProxy};
@@ -120,7 +121,8 @@ async fn a_registry_that_stalls_in_the_middle_of_a_push_ends_it_with_the_cure() 
     let proxy = StallingProxy::before(registry_host(), 2 << 20).await;
     let attempt = Attempt::new();
     let image = attempt.image(8 * MEGABYTE).await;
-    let stage = stage(generic(&proxy.address.to_string())).await.with_stall_timeout(Duration::from_secs(1));
+    let config = RegistryConfig::Generic(generic(&proxy.address.to_string()));
+    let stage = RegistryStage::new(config, rig::engine().await, Duration::from_secs(1));
     let failure = stage.push(&image, &attempt.ctx).await.unwrap_err();
 
     assert_eq!(failure.code, Code::RegistryStalled, "{failure}");
@@ -205,7 +207,7 @@ async fn an_engine_that_went_away_is_said_in_words() {
     let socket = dir.path().join("docker.sock");
     drop(tokio::net::UnixListener::bind(&socket).unwrap());
     let engine = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 120, bollard::API_DEFAULT_VERSION).unwrap();
-    let stage = slipway::registry::RegistryStage::new(RegistryConfig::Generic(generic(&registry_host())), engine);
+    let stage = RegistryStage::new(RegistryConfig::Generic(generic(&registry_host())), engine, STALL_TIMEOUT);
     let image = slipway::image::BuiltImage { id: format!("sha256:{}", "5".repeat(64)) };
     let failure = stage.push(&image, &Attempt::new().ctx).await.unwrap_err();
     assert_eq!(failure.code, Code::EngineUnreachable, "{failure}");

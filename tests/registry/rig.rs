@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use slipway::config::{GenericRegistryConfig, RegistryConfig};
 use slipway::image::{BuiltImage, labels};
 use slipway::protocol::{DeploymentId, LogSink, LogType, ServiceId};
-use slipway::registry::{PushedImage, RegistryStage};
+use slipway::registry::{PushedImage, RegistryStage, STALL_TIMEOUT};
 use slipway::secrets::Redactor;
 use slipway::stage::StageContext;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ pub fn generic(host: &str) -> GenericRegistryConfig {
     }
 }
 pub async fn stage(config: GenericRegistryConfig) -> RegistryStage {
-    RegistryStage::new(RegistryConfig::Generic(config), engine().await)
+    RegistryStage::new(RegistryConfig::Generic(config), engine().await, STALL_TIMEOUT)
 }
 
 /// `prefix` and 16 hexadecimal digits that no other test has.

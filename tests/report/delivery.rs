@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use slipway::protocol::{DeploymentStatus, LogSink, LogType};
 use slipway::report::Delivery;
+use slipway::secrets::{Redactor, SecretString};
 
 use crate::dashboard::Reply;
-use crate::host::{Host, builded, end, failed};
+use crate::host::{Fences, Host, builded, end, failed, id};
 
 #[tokio::test]
 async fn a_build_is_told_in_order_status_lines_end() {
@@ -142,5 +143,18 @@ async fn a_check_says_whether_the_dashboard_is_there_and_takes_the_key_and_store
     host.dashboard.go_away();
     let away = host.reporter.check().await.unwrap_err();
     assert!(away.contains("127.0.0.1") && away.contains("API_URL"), "{away}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_seen_in_a_line_is_taken_out_before_secrets_are_looked_for() {
+    let host = Host::start().await;
+    let redactor = Arc::new(Redactor::new(&[SecretString::from("hunter22-token")], &[], &[]));
+    let report = host.reporter.open(&id("dpl1"), 1, redactor, Arc::new(Fences::stored())).await.unwrap();
+    report.line(LogType::Warning, "the registry said: hunter22\x08\x1b[2K-token\r\x07\u{202e}desrever\nnext");
+    assert_eq!(end(&report, failed("hunter22\x00-token\x1b[H was refused")).await, Delivery::Delivered);
+    let lines = host.dashboard.lines("dpl1").join("\n");
+    assert!(lines.contains("desrever\nnext") && lines.contains("*** was refused"), "{lines:?}");
+    assert!(!lines.contains("-token") && lines.chars().all(|c| c == '\n' || !c.is_control()), "{lines:?}");
     host.stop().await;
 }

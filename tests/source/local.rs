@@ -24,7 +24,7 @@ async fn a_clone_is_built_from_its_head_and_says_what_is_not_committed() {
     let tree = stage.stage.open_local(&repo.work, None, &job.ctx).await.unwrap();
     assert_eq!(read(&tree, "a"), "1");
     assert!(tree.entry("new").is_none());
-    assert!(job.log().contains("2 file(s) with changes that are not committed"), "{}", job.log());
+    assert!(job.log().contains("files with such changes: 2"), "{}", job.log());
 }
 
 #[tokio::test]

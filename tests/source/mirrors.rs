@@ -54,14 +54,17 @@ async fn a_worker_killed_in_the_middle_of_a_fetch_leaves_a_mirror_that_works() {
     assert!(names(&packs).iter().all(|n| !n.starts_with("pack_git2")), "{:?}", names(&packs));
 }
 
-/// Not a test by itself: the process that the next one kills. Does nothing unless it is told where to fetch from.
+/// Also run as a process of its own by the next test, which tells it where to fetch from and kills it.
 #[tokio::test]
-async fn fetches_for_the_test_that_kills_it() {
+async fn a_fetch_gives_the_tip_to_a_process_that_begins_with_an_empty_cache() {
     let arguments: Vec<String> = std::env::args().collect();
-    let Some(at) = arguments.iter().position(|a| a == "--skip") else { return };
-    let Some((url, root)) = arguments[at + 1].split_once(' ') else { return };
-    let stage = Stage::new(std::path::Path::new(root));
-    let _ = stage.tip(&url.parse().unwrap(), "main").await;
+    let told = arguments.iter().position(|a| a == "--skip").and_then(|at| arguments[at + 1].split_once(' '));
+    let Some((url, root)) = told else {
+        let w = World::new();
+        assert_eq!(w.tip().await.commit.sha.as_str(), w.repo.head());
+        return;
+    };
+    Stage::new(std::path::Path::new(root)).tip(&url.parse().unwrap(), "main").await.unwrap();
 }
 
 #[tokio::test]
@@ -73,7 +76,7 @@ async fn kill_9_at_any_moment_of_a_fetch_leaves_a_cache_that_works() {
         w.server.fail("git-upload-pack", Fault::StallBody(good));
         let before = w.server.sent();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "mirrors::fetches_for_the_test_that_kills_it", "--skip"])
+            .args(["--exact", "mirrors::a_fetch_gives_the_tip_to_a_process_that_begins_with_an_empty_cache", "--skip"])
             .arg(format!("{} {}", w.server.url("octo/hello"), w.root.path().display()))
             .stdout(Stdio::null())
             .spawn()

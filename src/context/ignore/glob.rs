@@ -78,6 +78,11 @@ impl Set {
 }
 
 impl Glob {
+    /// What it costs: steps of all branches.
+    pub(super) fn steps(&self) -> usize {
+        self.branches.iter().map(|branch| branch.steps.len()).sum()
+    }
+
     pub(super) fn new(branches: Vec<Vec<Step>>) -> Self {
         Self { branches: branches.into_iter().map(Branch::new).collect() }
     }

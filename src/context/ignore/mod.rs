@@ -33,6 +33,8 @@ pub struct IgnoreError {
 /// So many patterns with wildcards may have no text at their beginning or end to find them by, or the same one.
 const MAX_ALIKE: usize = 10_000;
 const MAX_UNANCHORED: usize = 1_000;
+/// So many steps (about one a character) may all patterns with wildcards have together: 32 MB. Plain paths cost next to nothing.
+const MAX_STEPS: usize = 1_000_000;
 /// A longer pattern is nobody's path.
 const MAX_PATTERN_BYTES: usize = 4096;
 
@@ -48,6 +50,8 @@ pub struct PatternMatcher {
     globs_by_prefix: Affixes,
     globs_by_suffix: Affixes,
     globs_unanchored: Vec<u32>,
+    /// Of all globs.
+    steps: usize,
 }
 
 impl PatternMatcher {
@@ -82,6 +86,10 @@ impl PatternMatcher {
             }
             Compiled::Regex(regex) => {
                 let glob = Glob::new(regex::parse(&regex)?);
+                self.steps += glob.steps();
+                if self.steps > MAX_STEPS {
+                    return Err("is one too many: the patterns with wildcards have more than a million characters together");
+                }
                 let (prefix, suffix) = (glob.prefix(), glob.suffix());
                 let alike = if prefix.is_empty() && suffix.is_empty() {
                     self.globs_unanchored.push(id);

@@ -238,7 +238,7 @@ mod tests {
         let password = SecretString::from("hunter2secret");
         let login = [RegistryLogin { host: "r:5", username: "u", password: &password }];
         let user = User { uid: 1000, gid: 1000 };
-        for phase in Phase::SEPARATE {
+        for phase in [Phase::Analyze, Phase::Detect, Phase::Restore, Phase::Build, Phase::Export] {
             let archive = archive(phase, user, &Controls::default(), &[], &login, None).unwrap();
             let text = String::from_utf8_lossy(&archive).into_owned();
             let auth = base64::engine::general_purpose::STANDARD.encode("u:hunter2secret");

@@ -66,12 +66,15 @@ impl PhaseEnd {
             ),
             20 => Failure::new(
                 Code::BuildpacksNothingDetected,
-                format!("There is no Dockerfile, and no buildpack recognised the repository{}.", self.looked()),
+                format!(
+                    "There is no Dockerfile, and no buildpack recognised the repository{}.",
+                    self.looked(&["fail: ", "skip: ", "err: ", "pass: "])
+                ),
                 "Add a Dockerfile, or the files by which a buildpack knows the language (package.json, requirements.txt, go.mod, Procfile …).",
             ),
             21 | 22 => Failure::new(
                 Code::BuildpacksDetectFailed,
-                format!("A buildpack failed while it looked at the repository{}.", self.last()),
+                format!("A buildpack failed while it looked at the repository{}{}.", self.looked(&["err: "]), self.last()),
                 "The log above has its message.",
             ),
             51 => Failure::new(
@@ -111,17 +114,10 @@ impl PhaseEnd {
         line.map(|l| format!(": {}", l.trim().trim_start_matches("ERROR: ").trim_end_matches('.'))).unwrap_or_default()
     }
 
-    /// ` (fail: a/b@1, skip: c/d@2)` from the detector's table of results.
-    fn looked(&self) -> String {
-        let looked: Vec<&str> = self
-            .tail
-            .iter()
-            .filter_map(|l| {
-                let l = l.trim();
-                ["fail: ", "skip: ", "err: ", "pass: "].iter().any(|p| l.starts_with(p)).then_some(l)
-            })
-            .take(12)
-            .collect();
+    /// ` (fail: a/b@1, skip: c/d@2)` from the detector's table of results: the lines that begin so.
+    fn looked(&self, results: &[&str]) -> String {
+        let is_result = |line: &&str| results.iter().any(|result| line.starts_with(result));
+        let looked: Vec<&str> = self.tail.iter().map(|line| line.trim()).filter(is_result).take(12).collect();
         if looked.is_empty() { String::new() } else { format!(" ({})", looked.join(", ")) }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::image::output::LineSplitter;
-use crate::protocol::{LogType, safe_line};
+use crate::protocol::LogType;
 use crate::secrets::StreamRedactor;
 use crate::stage::StageContext;
 
@@ -63,8 +63,7 @@ fn emit(ctx: &StageContext, tail: &mut VecDeque<String>, kind: LogType, line: &s
     if line.starts_with("Warning: Did not find SBOM") {
         return;
     }
-    let line = safe_line(line.as_bytes());
-    ctx.log.line(kind, &line);
+    ctx.log.line(kind, line);
     if tail.len() == TAIL_LINES {
         tail.pop_front();
     }

@@ -6,6 +6,8 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use url::Url;
 
@@ -61,6 +63,8 @@ pub struct Job {
     pub dockerfile: Option<String>,
     /// The buildpacks builder that the job asks for, as an image reference. The operator's list decides whether it may be used.
     pub builder: Option<String>,
+    /// Lowers `BUILD_TIMEOUT` for this job; a longer one does not raise it.
+    pub build_timeout: Option<Duration>,
     pub env: Vec<EnvVar>,
     pub ports: Vec<Port>,
 }

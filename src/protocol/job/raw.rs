@@ -75,6 +75,7 @@ object!(RawJob {
     repository: Scalar = "repositoryName",
     dockerfile: Scalar = "runtimeFilePath",
     builder: Scalar = "builder",
+    build_timeout: Scalar = "buildTimeout",
     provider: Group<RawProvider> = "gitProvider",
     env: Group<Items<RawEnv>> = "environmentVariables",
     ports: Group<Items<RawPort>> = "ports",

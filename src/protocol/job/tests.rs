@@ -210,6 +210,15 @@ fn environment_values_come_as_they_are() {
 }
 
 #[test]
+fn a_job_may_have_a_time_of_its_own_in_whole_seconds() {
+    let time = |value: Value| parse(&job(json!({ "buildTimeout": value }))).unwrap().build_timeout.map(|time| time.as_secs());
+    assert_eq!((time(json!(90)), time(json!("90")), time(Value::Null)), (Some(90), Some(90), None));
+    for wrong in [json!(0), json!(-1), json!("soon"), json!(1.5), json!([])] {
+        assert!(cause(&job(json!({ "buildTimeout": wrong }))).contains("buildTimeout"), "{wrong}");
+    }
+}
+
+#[test]
 fn ports_may_be_numbers_in_quotes() {
     let job = parse(&job(json!({"ports": [{"servicePort": "80", "containerPort": 3000}]}))).unwrap();
     assert_eq!(job.ports, [Port { service_port: 80, container_port: 3000 }]);

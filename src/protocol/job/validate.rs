@@ -1,5 +1,7 @@
 //! PURE: what stands in an element becomes a [`Job`], or a list of all that is wrong with it.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use url::Url;
 
@@ -39,6 +41,7 @@ pub(super) fn validate(raw: RawJob, github_url: &Url) -> Result<Job, JobRejected
     let git = wrong.git(raw.provider, repository.as_ref(), github_url);
     let dockerfile = wrong.dockerfile(raw.dockerfile);
     let builder = wrong.builder(raw.builder);
+    let build_timeout = wrong.build_timeout(raw.build_timeout);
     let env = wrong.env(raw.env);
     let ports = wrong.ports(raw.ports);
 
@@ -52,7 +55,7 @@ pub(super) fn validate(raw: RawJob, github_url: &Url) -> Result<Job, JobRejected
             Some(git),
             (Some(dockerfile), Some(builder)),
         ) if wrong.count == 0 => {
-            Ok(Job { deployment, service, repository, branch, commit, git, dockerfile, builder, env, ports })
+            Ok(Job { deployment, service, repository, branch, commit, git, dockerfile, builder, build_timeout, env, ports })
         }
         _ => Err(JobRejected { deployment: deployment_id, failure: wrong.into_failure() }),
     }
@@ -210,6 +213,19 @@ impl Problems {
             return None;
         }
         Some(Some(text))
+    }
+
+    /// Seconds. `None` also where it is wrong: then it was added, and there is no job.
+    fn build_timeout(&mut self, value: Scalar) -> Option<Duration> {
+        let seconds = match value {
+            Scalar::Absent => return None,
+            Scalar::Number(text) | Scalar::Text(text) => text.trim().parse::<u32>().ok().filter(|seconds| *seconds != 0),
+            _ => None,
+        };
+        if seconds.is_none() {
+            self.add("buildTimeout", "is no number of seconds, 1 or more");
+        }
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     fn list<T>(&mut self, field: &str, list: Group<Items<T>>) -> Vec<Group<T>> {

@@ -37,6 +37,7 @@ async fn the_second_build_of_a_service_reuses_cache_and_layers_and_another_servi
     rig.push(&first).await;
     let first_end = rig.built(&first).await;
     assert!(rig.dashboard.log(&first.id).contains("dependencies 1: fetching"));
+    rig.settle().await;
     let second = Job::of(&repository).service(&first.service);
     rig.push(&second).await;
     let second_end = rig.built(&second).await;

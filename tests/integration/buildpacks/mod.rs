@@ -1,5 +1,8 @@
 //! Trees without a Dockerfile: built by the real lifecycle, phase by phase, with a builder made from parts in the repository.
 
+mod ends;
+mod hostile;
+mod leaving;
 mod main_way;
 
 use crate::support::Repository;

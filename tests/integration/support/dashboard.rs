@@ -113,6 +113,11 @@ impl Dashboard {
         format!("{}/api", self.proxy.url())
     }
 
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        self.proxy.address()
+    }
+
     pub fn set(&self, trouble: Trouble) {
         self.records().trouble = trouble;
         self.proxy.set(match trouble {
@@ -205,7 +210,8 @@ impl Dashboard {
         match tokio::time::timeout(within, found).await {
             Ok(post) => post,
             Err(_) => {
-                panic!("{what}: not within {within:?}. Statuses: {:?}. Log:\n{}", self.statuses(deployment), self.log(deployment))
+                let log: String = self.log(deployment).chars().take(10_000).collect();
+                panic!("{what}: not within {within:?}. Statuses: {:?}. Log:\n{log}", self.statuses(deployment))
             }
         }
     }

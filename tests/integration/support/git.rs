@@ -24,12 +24,22 @@ impl Repository {
         Self::new(format!("private/{}", unique()), files)
     }
 
+    /// One that anybody may read, without a branch.
+    pub fn empty() -> Self {
+        Self::bare(format!("octo/{}", unique()))
+    }
+
     fn new(name: String, files: &[(&str, &str)]) -> Self {
+        let repository = Self::bare(name);
+        repository.commit(files);
+        repository
+    }
+
+    fn bare(name: String) -> Self {
         let path = parts().git_root.join(format!("{name}.git"));
         std::fs::create_dir_all(&path).expect("make the repository's directory");
         let repository = Self { name, path };
         repository.git(&["init", "--quiet", "--bare", "--initial-branch=main", "."]);
-        repository.commit(files);
         repository
     }
 
@@ -78,6 +88,22 @@ impl Repository {
     /// Moves `main` to another commit, as a forced push does. What is not reachable any more stays in the object store.
     pub fn force_main(&self, sha: &str) {
         self.git(&["update-ref", "refs/heads/main", sha]);
+    }
+
+    /// A tree as `git ls-tree` prints one, also one that git itself would never make. Returns its id.
+    pub fn make_tree(&self, listing: &str) -> String {
+        let mut make = self.command(&["mktree"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start git");
+        make.stdin.take().expect("piped").write_all(listing.as_bytes()).expect("hand the tree to git");
+        let done = make.wait_with_output().expect("git ends");
+        assert!(done.status.success(), "git mktree failed");
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
+    /// Moves `main` to a commit of this tree alone.
+    pub fn force_main_to_tree(&self, tree: &str) {
+        let who = ["-c", "user.name=Octo", "-c", "user.email=octo@example.com"];
+        let commit = self.git(&[&who[..], &["commit-tree", "-m", "A tree", tree]].concat());
+        self.force_main(&commit);
     }
 
     /// What this repository's server does: `uploadpack.allowReachableSHA1InWant`, `uploadpack.allowFilter` …

@@ -28,6 +28,11 @@ impl Job {
         }))
     }
 
+    /// A CUSTOM job of a name on the test git server, whether there is such a repository or not.
+    pub fn bare(repository: &str) -> Self {
+        Self::of_name(repository).provider(custom(&parts().git, None))
+    }
+
     fn of_name(repository: &str) -> Self {
         let (id, service) = (unique(), unique());
         let json = json!({

@@ -98,9 +98,10 @@ impl Proxy {
         self.wait_for_traffic("another connection", within, |t| t.connections > before).await;
     }
 
-    /// Waits until so many bytes have passed since the proxy was made.
+    /// Waits until so many bytes have passed after now.
     pub async fn wait_for_bytes(&self, bytes: usize, within: Duration) {
-        self.wait_for_traffic(&format!("{bytes} bytes"), within, |t| t.bytes >= bytes).await;
+        let before = self.traffic.borrow().bytes;
+        self.wait_for_traffic(&format!("{bytes} bytes"), within, |t| t.bytes >= before + bytes).await;
     }
 
     async fn wait_for_traffic(&self, what: &str, within: Duration, enough: impl Fn(&Traffic) -> bool) {

@@ -161,10 +161,10 @@ impl RedisServer {
     }
 
     async fn try_connection(&self) -> redis::RedisResult<MultiplexedConnection> {
+        // It syncs each write to disk: forty megabytes take their time.
+        let long = Some(Duration::from_secs(30));
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(long).set_connection_timeout(long);
         let client = redis::Client::open(format!("redis://:{}@{}/", self.password, self.address()))?;
-        // A busy machine takes its time.
-        let patient = Some(std::time::Duration::from_secs(30));
-        let config = redis::AsyncConnectionConfig::new().set_connection_timeout(patient).set_response_timeout(patient);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         let _: String = redis::cmd("PING").query_async(&mut connection).await?;
         Ok(connection)

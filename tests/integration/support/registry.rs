@@ -97,7 +97,9 @@ impl Registry {
         let mut files = Vec::new();
         for layer in self.layers(image).await {
             files.extend(
-                String::from_utf8_lossy(&tar(&["-tzf", "-"], layer).await).lines().map(|l| l.trim_start_matches("./").to_owned()),
+                String::from_utf8_lossy(&tar(&["-tzf", "-"], layer).await)
+                    .lines()
+                    .map(|l| l.trim_start_matches("./").trim_start_matches('/').to_owned()),
             );
         }
         files
@@ -107,7 +109,7 @@ impl Registry {
     pub async fn file(&self, image: &str, path: &str) -> Option<Vec<u8>> {
         for layer in self.layers(image).await.into_iter().rev() {
             let listed = String::from_utf8_lossy(&tar(&["-tzf", "-"], layer.clone()).await).into_owned();
-            if let Some(name) = listed.lines().find(|l| l.trim_start_matches("./") == path) {
+            if let Some(name) = listed.lines().find(|l| l.trim_start_matches("./").trim_start_matches('/') == path) {
                 return Some(tar(&["-xzOf", "-", name], layer).await);
             }
         }

@@ -103,6 +103,12 @@ impl Rig {
         self.push_raw(element).await;
     }
 
+    /// The job, as any bytes.
+    pub async fn push_bytes(&mut self, job: &Job, element: &[u8]) {
+        self.pushed.push(job.id.clone());
+        self.push_raw_bytes(element).await;
+    }
+
     /// Waits until the job's record in Redis says this.
     pub async fn wait_for_record(&self, job: &Job, text: &str, within: Duration) {
         eventually("the job's record in Redis", within, async || {
@@ -115,7 +121,15 @@ impl Rig {
 
     /// Any bytes, as a person with `redis-cli` may push them.
     pub async fn push_raw(&self, element: &str) {
-        let _: u64 = self.redis.command(&["RPUSH", QUEUE, element]).await;
+        self.push_raw_bytes(element.as_bytes()).await;
+    }
+
+    /// Bytes that need not be text.
+    pub async fn push_raw_bytes(&self, element: &[u8]) {
+        let mut connection = self.redis.connection().await;
+        let mut push = redis::cmd("RPUSH");
+        push.arg(QUEUE).arg(element);
+        let _: u64 = push.query_async(&mut connection).await.expect("Redis takes an element");
     }
 
     /// As the producer does: PUBLISH. Returns how many listened.

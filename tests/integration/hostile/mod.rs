@@ -1,0 +1,46 @@
+//! Hostile jobs, repositories and servers, by the hundred, against one worker that has to live through all of them.
+
+mod drive;
+mod front;
+mod job_fields;
+mod json;
+mod repositories;
+mod servers;
+mod tree;
+
+use std::time::{Duration, Instant};
+
+use drive::{Ground, Group};
+
+/// The whole corpus; most of it is refused at once.
+const WITHIN: Duration = Duration::from_secs(120);
+/// What the worker may have had resident at any time, in KiB.
+const MEMORY_KIB: u64 = 150 * 1024;
+const AT_LEAST: usize = 200;
+
+#[tokio::test]
+async fn a_worker_lives_through_hundreds_of_hostile_jobs_repositories_and_servers() {
+    let started = Instant::now();
+    let mut ground = Ground::start().await;
+    let mut count = 0;
+    for group in [
+        Group::new("elements that are no job", json::cases()),
+        Group::new("fields of a job", job_fields::cases(&ground)),
+        Group::new("addresses that are never asked", job_fields::addresses()),
+        Group::new("names and modes in a tree", repositories::names()),
+        Group::new("shapes of a tree", repositories::shapes()),
+        Group::new("what a build is made of", repositories::builds()),
+        Group::new("commits and refs", repositories::commits()),
+        Group::new("git servers", servers::git(&ground).await),
+        Group::new("registries", servers::registries(&ground)),
+        Group::new("dashboards", servers::dashboards(&ground)),
+    ] {
+        count += ground.run(group).await;
+    }
+    let peak = ground.rig.worker().peak_resident_kib();
+    println!("{count} hostile cases in {:.1} s, {} MiB resident at most", started.elapsed().as_secs_f32(), peak / 1024);
+    ground.end().await;
+    assert!(count >= AT_LEAST, "{count} cases");
+    assert!(peak <= MEMORY_KIB, "the worker had {peak} KiB resident");
+    assert!(started.elapsed() < WITHIN, "the corpus took {:?}", started.elapsed());
+}
