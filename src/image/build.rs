@@ -11,11 +11,11 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 
 use super::engine::{EngineConnection, error_message, open_connection};
-use super::failure::{FailedStep, classify, engine_error, engine_lost};
+use super::failure::{FailedStep, classify, engine_answered, engine_error, engine_lost};
 use super::messages::{BuildMessage, MessageReader};
 use super::progress::Progress;
 use super::tasks::BuildTasks;
-use crate::protocol::Failure;
+use crate::protocol::{Code, Failure};
 use crate::stage::StageContext;
 
 /// How long a build that was told to stop may take to end, before its connection is cut.
@@ -77,8 +77,10 @@ impl RunningBuild<'_> {
         let request = self.request(&format!("build?{}", self.query))?;
         let response = connection.send_request(request).await.map_err(lost)?;
         if !response.status().is_success() {
-            let message = error_message(response.status(), response.into_body()).await;
-            return Err(classify(&message, None));
+            let status = response.status();
+            let message = error_message(status, response.into_body()).await;
+            let answered = engine_answered(status.as_u16(), &message);
+            return Err(if answered.code == Code::EngineUnreachable { answered } else { classify(&message, None) });
         }
         self.read_body(response.into_body(), exporting).await
     }

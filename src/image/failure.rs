@@ -158,6 +158,18 @@ pub fn engine_lost(detail: &str) -> Failure {
     )
 }
 
+/// The Engine, or what stands before it, answered with an HTTP error.
+pub fn engine_answered(status: u16, message: &str) -> Failure {
+    match status {
+        429 | 502..=504 => Failure::new(
+            Code::EngineUnreachable,
+            format!("The Docker Engine takes no requests: {}", quote(message)),
+            "See the Engine's log on the build host (journalctl -u docker).",
+        ),
+        _ => engine_error(message),
+    }
+}
+
 /// The Engine's own error, none of the Dockerfile's.
 pub fn engine_error(message: &str) -> Failure {
     Failure::new(

@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use tonic::codegen::Service;
 
 use super::engine::{error_message, open_connection};
-use super::failure::engine_error;
+use super::failure::{engine_answered, engine_error, engine_lost};
 use super::filesync::ContextFiles;
 use super::services::{PullCredentialsService, SecretsService, Serving};
 use super::tasks::BuildTasks;
@@ -92,12 +92,13 @@ pub async fn open_session(
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| engine_error(&error.to_string()))?;
     let mut connection = open_connection(socket, tasks).await?;
-    let response = connection.send_request(request).await.map_err(|error| engine_error(&format!("no session: {error}")))?;
+    let response = connection.send_request(request).await.map_err(|error| engine_lost(&format!("no session: {error}.")))?;
     if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-        let message = error_message(response.status(), response.into_body()).await;
-        return Err(engine_error(&format!("no session: {message}")));
+        let status = response.status();
+        let message = error_message(status, response.into_body()).await;
+        return Err(engine_answered(status.as_u16(), &format!("no session: {message}")));
     }
-    let upgraded = hyper::upgrade::on(response).await.map_err(|error| engine_error(&format!("no session: {error}")))?;
+    let upgraded = hyper::upgrade::on(response).await.map_err(|error| engine_lost(&format!("no session: {error}.")))?;
     let serving =
         http2::Builder::new(tasks.clone()).max_send_buf_size(SEND_BUFFER).max_header_list_size(MAX_HEADERS).serve_connection(
             upgraded,

@@ -68,11 +68,16 @@ impl Shared {
             return self.fenced(claim, &answer, None);
         }
         // Redis lost what was stored (it came back from an older snapshot): this process knows it still.
-        let Some(outcome) = self.live.get(claim).and_then(|a| a.outcome) else {
+        let known = self.live.get(claim);
+        let knew = known.as_ref().is_some_and(|a| a.knows_cancelled);
+        let Some(outcome) = known.and_then(|a| a.outcome) else {
             // Nothing has ended yet: a status on the way (BUILDING) may be told, the attempt is ours and not cancelled.
             return Ok(Fenced::Stored);
         };
-        match self.store_outcome(claim, &outcome).await? {
+        let stored = self.store_outcome(claim, &outcome).await?;
+        // It was stored by this call, not by the caller.
+        self.live.update(claim, |a| a.knows_cancelled = knew);
+        match stored {
             Fenced::Stored => {
                 let answer = self.ask_may_post(claim, id).await?;
                 self.fenced(claim, &answer, None)
@@ -116,12 +121,14 @@ impl Shared {
                 a.outcome = Some(outcome.clone());
             }),
             (Fenced::Stored, None) => {}
+            // Only who was about to store an end has one of his own that gives way. A status on the way that meets a cancel is
+            // no such: the end behind it, which is another still, is to be told of the cancel too.
             (Fenced::Cancelled, _) => self.live.update(claim, |a| {
-                a.knows_cancelled = true;
+                a.knows_cancelled |= stored.is_some();
                 a.outcome = Some(Outcome::Cancelled { failure: cancelled_failure() });
             }),
             (Fenced::Superseded { by }, _) => self.live.update(claim, |a| {
-                a.knows_cancelled = true;
+                a.knows_cancelled |= stored.is_some();
                 a.outcome = Some(Outcome::Cancelled { failure: superseded_failure(by.as_str()) });
             }),
         }

@@ -30,6 +30,10 @@ where
     match error {
         SdkError::ServiceError(service) => {
             let error = service.err();
+            if error.code().is_none() {
+                // What speaks for AWS names a code: this is a proxy, or a load balancer that has lost its servers.
+                return unreachable(asked, "what answers there is not the API");
+            }
             from_service(asked, error.code().unwrap_or("unknown"), error.message().unwrap_or_default())
         }
         SdkError::TimeoutError(_) => unreachable(asked, "it did not answer in time"),
@@ -40,9 +44,27 @@ where
     }
 }
 
+/// The API is there and does not serve for now: it is waited for as one that is away.
+fn is_trouble_of_its_own(code: &str) -> bool {
+    matches!(
+        code,
+        "ThrottlingException"
+            | "TooManyRequestsException"
+            | "RequestLimitExceeded"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException"
+            | "InternalFailure"
+            | "InternalError"
+            | "ServerException"
+    )
+}
+
 fn from_service(asked: Asked<'_>, code: &str, message: &str) -> Failure {
     let Asked { action, region } = asked;
     let message = one_line(message);
+    if is_trouble_of_its_own(code) {
+        return unreachable(asked, &format!("it answers {code}"));
+    }
     let (cause, way_out) = match code {
         code if means_denied(code) => {
             (format!("AWS denies {action}: {message}."), format!("Allow {action} for this worker's AWS identity."))
@@ -59,9 +81,6 @@ fn from_service(asked: Asked<'_>, code: &str, message: &str) -> Failure {
             "The AWS credentials have expired.".to_owned(),
             "Renew the session's credentials, and check this host's clock.".to_owned(),
         ),
-        "ThrottlingException" | "TooManyRequestsException" => {
-            (format!("AWS asks for fewer requests ({action})."), "Wait a while, or raise the account's request quota.".to_owned())
-        }
         "LimitExceededException" => (
             format!("The account's ECR quota in {region} is used up: {message}."),
             "Delete repositories that nobody needs, or raise the quota.".to_owned(),
@@ -84,7 +103,7 @@ fn no_credentials(chain: &str) -> Failure {
 
 fn unreachable(asked: Asked<'_>, why: &str) -> Failure {
     Failure::new(
-        Code::RegistryEcr,
+        Code::RegistryUnreachable,
         format!("The ECR API in {} cannot be reached: {}.", asked.region, one_line(why)),
         "Check AWS_REGION, AWS_ENDPOINT_URL and this host's network.",
     )
@@ -108,5 +127,8 @@ mod tests {
         assert!(said("ExpiredTokenException").contains("expired"));
         assert!(said("SomethingNew").contains("SomethingNew"));
         assert!(!said("SomethingNew").contains('\n'));
+        for away in ["ThrottlingException", "ServerException"] {
+            assert_eq!(from_service(asked, away, "").code, Code::RegistryUnreachable, "it is waited for");
+        }
     }
 }

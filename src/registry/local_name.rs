@@ -85,6 +85,7 @@ pub(super) fn engine_failure(error: &Error) -> Failure {
             format!("The Docker Engine's disk is full: {said}."),
             "Free disk space of the Engine.",
         ),
+        Error::DockerResponseServerError { status_code: 429 | 502..=504, .. } => not_there(&said),
         Error::DockerResponseServerError { .. } | Error::DockerStreamError { .. } => Failure::new(
             Code::EngineError,
             format!("The Docker Engine refused: {said}."),

@@ -82,7 +82,7 @@ pub(super) async fn push(
 
 fn follow(progress: &mut Progress, event: Event, target: &Target, ctx: &StageContext) -> Result<Moved, PushError> {
     if let Event::Error(said) = &event {
-        return Err(refused(target, said));
+        return Err(refused(target, said, progress.has_broken()));
     }
     let moved = progress.apply(&event);
     if moved == Moved::Broke {
@@ -91,8 +91,13 @@ fn follow(progress: &mut Progress, event: Event, target: &Target, ctx: &StageCon
     Ok(moved)
 }
 
-fn refused(target: &Target, said: &str) -> PushError {
-    let refusal = Refusal::of(said);
+/// `broken`: uploads had broken off before. An Engine that was answered 503 goes on without having logged in, and is told in
+/// the end that it has not: credentials that were really refused are refused at once.
+fn refused(target: &Target, said: &str, broken: bool) -> PushError {
+    let refusal = match Refusal::of(said) {
+        Refusal::Unauthorized if broken => Refusal::Unreachable,
+        refusal => refusal,
+    };
     PushError::Refused(refusal, refusal.failure(&target.host, &target.path, said))
 }
 
@@ -100,7 +105,9 @@ fn broken(target: &Target, error: &bollard::errors::Error) -> PushError {
     use bollard::errors::Error;
     match error {
         // A refusal before the stream began; its text is of the same kind as within it.
-        Error::DockerResponseServerError { message, .. } if Refusal::of(message) != Refusal::Other => refused(target, message),
+        Error::DockerResponseServerError { message, .. } if Refusal::of(message) != Refusal::Other => {
+            refused(target, message, false)
+        }
         other => PushError::Failed(engine_failure(other)),
     }
 }
@@ -178,6 +185,20 @@ mod tests {
         assert!(text.contains(['-', '_']) && !text.contains(['+', '/']), "{text}");
         assert!(String::from_utf8(URL_SAFE.decode(text).unwrap()).unwrap().contains("~~~???>>>~~~???>>>"));
         assert!(value.is_sensitive());
+    }
+
+    #[test]
+    fn a_login_that_is_missed_after_uploads_broke_is_the_registrys_trouble_not_the_credentials() {
+        let target = Target {
+            host: "r.example".into(),
+            path: "octo/s".into(),
+            kind: crate::protocol::RegistryType::Docker,
+            credentials: None,
+            plain_http: false,
+        };
+        let code = |broken| refused(&target, "unauthorized: authentication required", broken).into_failure().code;
+        assert_eq!(code(false), Code::RegistryDenied);
+        assert_eq!(code(true), Code::RegistryUnreachable);
     }
 
     #[test]

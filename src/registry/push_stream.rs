@@ -164,6 +164,7 @@ pub(super) struct Progress {
     layers: BTreeMap<String, Layer>,
     digest: Option<String>,
     last_line: Option<Duration>,
+    has_broken: bool,
 }
 
 #[derive(Debug)]
@@ -206,7 +207,13 @@ impl Progress {
         }
         let broke = matches!(state, LayerState::Retrying(_)) && !matches!(layer.state, LayerState::Retrying(_));
         layer.enter(state.clone());
+        self.has_broken |= broke;
         if broke { Moved::Broke } else { Moved::Yes }
+    }
+
+    /// Whether the upload of any layer broke off so far.
+    pub(super) fn has_broken(&self) -> bool {
+        self.has_broken
     }
 
     /// `sha256:…` once the registry has the manifest.

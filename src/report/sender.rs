@@ -66,6 +66,8 @@ struct Course {
     tries: u32,
     /// The last refusal, in words for the user.
     refusal: String,
+    /// The gate was shut: the attempt may be another worker's by now, and not even a line may be told then.
+    doubted: bool,
 }
 
 /// Whether the sender goes on.
@@ -97,6 +99,18 @@ impl Sender {
                 () = pause.cancelled() => return Delivery::Stopped,
                 ready = self.ready(&mut course) => ready,
             };
+            if course.doubted {
+                match self.ask_fence().await {
+                    Some(Fenced::Lost) => return Delivery::Lost,
+                    Some(_) => course.doubted = false,
+                    None => {
+                        drop(pass);
+                        course.tries = course.tries.saturating_add(1);
+                        self.rest(&course, &pause).await;
+                        continue;
+                    }
+                }
+            }
             let next = match loaded.item {
                 Item::Log { kind, text } => self.send_log(&mut course, pass, kind, &text, loaded.after).await,
                 Item::CutOut(m) => {
@@ -127,12 +141,17 @@ impl Sender {
                 return delivery;
             }
             if course.tries > 0 {
-                let wait = jittered(self.pace.base, self.pace.cap, course.tries - 1, random());
-                tokio::select! {
-                    () = pause.cancelled() => return Delivery::Stopped,
-                    () = tokio::time::sleep(wait) => {}
-                }
+                self.rest(&course, &pause).await;
             }
+        }
+    }
+
+    /// Between two tries.
+    async fn rest(&self, course: &Course, pause: &CancellationToken) {
+        let wait = jittered(self.pace.base, self.pace.cap, course.tries.saturating_sub(1), random());
+        tokio::select! {
+            () = pause.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 
@@ -142,7 +161,10 @@ impl Sender {
             while !self.link.journal.has_more() {
                 self.link.work.notified().await;
             }
-            self.gate.open().await;
+            if self.gate.state() != GateState::Open {
+                course.doubted = true;
+                self.gate.open().await;
+            }
             let pass = self.dashboard.enter().await;
             if self.gate.state() != GateState::Open {
                 continue;
@@ -315,7 +337,8 @@ impl Sender {
     /// `None`: Redis did not say.
     async fn ask_fence(&self) -> Option<Fenced> {
         let asked: Result<Fenced, ()> = tokio::time::timeout(self.pace.fence_timeout, self.fence.may_post()).await.ok()?;
-        asked.ok()
+        // Frozen between the answer and here for longer than the lease: what it said may not be true any more.
+        asked.ok().filter(|_| self.gate.state() == GateState::Open)
     }
 
     async fn told(&self, after: Position, end: Option<EndFate>) {

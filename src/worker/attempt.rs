@@ -10,10 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
 
 use super::dead_letter;
-use super::lifecycle::{self, Action, Close, State, Stop};
+use super::lifecycle::{self, Action, State, Stop};
 use super::shared::Shared;
-use crate::protocol::{Code, DeploymentId, Failure, Job, JobRejected, Outcome};
-use crate::queue::{Claim, ClaimFate, Fenced, Queue};
+use crate::protocol::{Code, DeploymentId, Failure, Job, JobRejected, LogSink, LogType, Outcome};
+use crate::queue::{Claim, ClaimFate, Fenced, Queue, TakenOver};
 use crate::report::{Fence, JobReport};
 use crate::secrets::{Redactor, SecretString};
 
@@ -52,6 +52,7 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
         return;
     };
     let attempt = Attempt { shared, claim, deployment, redactor, _for_others: for_others, report };
+    attempt.say_what_is_missing();
     let (state, action) = attempt.begin(&job);
     attempt.drive(state, action, job.ok(), slot, stops).await;
 }
@@ -130,24 +131,27 @@ impl Fence for ClaimFence {
 }
 
 impl Attempt {
+    /// An end that a dead worker had stored is told from here; what it had not yet told of its log lies on its host.
+    fn say_what_is_missing(&self) {
+        if let (ClaimFate::Ended(_), Some(TakenOver { host, attempt })) = (&self.claim.fate, &self.claim.taken_over) {
+            let text = format!("Attempt {attempt} ended on {host}, whose worker is gone: its last lines may be missing here.");
+            self.report.line(LogType::Warning, &text);
+        }
+    }
+
     fn begin(&self, job: &Result<Job, JobRejected>) -> (State, Action) {
-        let cancelled = |failure| lifecycle::begin_with(Outcome::Cancelled { failure }, Close::Acknowledge);
+        let cancelled = |failure| lifecycle::begin_known(Outcome::Cancelled { failure });
+        let failed = |failure| lifecycle::begin_known(Outcome::Failed { failure });
         match (&self.claim.fate, job) {
-            (ClaimFate::Ended(outcome), _) => lifecycle::begin_with(outcome.clone(), Close::Acknowledge),
+            (ClaimFate::Ended(outcome), _) => lifecycle::begin_known(outcome.clone()),
             (ClaimFate::Cancelled, _) => cancelled(lifecycle::cancelled()),
             (ClaimFate::Superseded { by }, _) => cancelled(lifecycle::superseded(by)),
-            (ClaimFate::CrashedWorkers { attempts }, _) => {
-                let failure = Failure::new(
-                    Code::JobCrashedWorkers,
-                    format!("{attempts} attempts at this deployment ended with a dead worker."),
-                    "Look at the hosts' logs (memory, disk), then deploy again.",
-                );
-                lifecycle::begin_with(Outcome::Failed { failure }, Close::DeadLetter)
-            }
-            (_, Err(rejected)) => {
-                let close = if rejected.failure.code == Code::JobBranchDeleted { Close::Acknowledge } else { Close::DeadLetter };
-                lifecycle::begin_with(Outcome::Failed { failure: rejected.failure.clone() }, close)
-            }
+            (ClaimFate::CrashedWorkers { attempts }, _) => failed(Failure::new(
+                Code::JobCrashedWorkers,
+                format!("{attempts} attempts at this deployment ended with a dead worker."),
+                "Look at the hosts' logs (memory, disk), then deploy again.",
+            )),
+            (_, Err(rejected)) => failed(rejected.failure.clone()),
             (ClaimFate::Build | ClaimFate::BuildAlone | ClaimFate::TooLarge { .. }, Ok(_)) => {
                 (State::Building { stop: None }, Action::Nothing)
             }

@@ -8,7 +8,7 @@
 //! ```
 //! In each state but `Building` exactly one effect runs; its result is the event that leads on.
 
-use crate::protocol::{Code, DeploymentId, Failure, Outcome};
+use crate::protocol::{Code, DeploymentId, Failure, FailureKind, Outcome};
 use crate::queue::Fenced;
 use crate::report::Delivery;
 
@@ -106,8 +106,24 @@ pub fn superseded(by: &DeploymentId) -> Failure {
     Failure::new(Code::BuildSuperseded, format!("A newer deployment of this service, {by}, took its place."), "")
 }
 
+/// How a claim with this end is closed: an element that was refused or given up is kept for a look. The end alone decides, for
+/// it may have been stored by a process that died before it closed.
+pub fn close_of(outcome: &Outcome) -> Close {
+    match outcome {
+        // The element was in order; there is nothing to look at.
+        Outcome::Failed { failure } if failure.code == Code::JobBranchDeleted => Close::Acknowledge,
+        Outcome::Failed { failure } if failure.kind() == FailureKind::Rejected => Close::DeadLetter,
+        _ => Close::Acknowledge,
+    }
+}
+
 /// The first state of an attempt whose end is already known (refused, cancelled while queued, stored by an earlier attempt).
-pub fn begin_with(outcome: Outcome, close: Close) -> (State, Action) {
+pub fn begin_known(outcome: Outcome) -> (State, Action) {
+    let close = close_of(&outcome);
+    begin_with(outcome, close)
+}
+
+fn begin_with(outcome: Outcome, close: Close) -> (State, Action) {
     (State::Storing { outcome: outcome.clone(), close }, Action::Store(outcome))
 }
 

@@ -165,3 +165,14 @@ fn a_refused_job_ends_in_the_dead_letter_after_failed_was_told() {
     let (_, action) = step(state, Event::Delivered(Delivery::Delivered));
     assert_eq!(action, Action::Close(Close::DeadLetter));
 }
+
+#[test]
+fn an_element_that_was_given_up_goes_to_the_dead_letter_also_when_another_process_stored_its_end() {
+    let failed = |code| Outcome::Failed { failure: Failure::new(code, "", "") };
+    for code in [Code::JobCrashedWorkers, Code::JobMalformed, Code::JobTooLarge] {
+        assert_eq!(close_of(&failed(code)), Close::DeadLetter, "{code}");
+    }
+    for end in [failed(Code::JobBranchDeleted), failed(Code::DockerfileStepFailed), builded()] {
+        assert_eq!(close_of(&end), Close::Acknowledge);
+    }
+}

@@ -7,6 +7,8 @@ mod dead_letter;
 mod ending;
 mod journals;
 mod lifecycle;
+#[cfg(test)]
+mod model;
 mod once;
 pub mod pipeline;
 mod retry;

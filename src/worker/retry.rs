@@ -39,6 +39,7 @@ fn away(code: Code) -> bool {
     matches!(
         code,
         Code::GitUnreachable
+            | Code::GitStalled
             | Code::EngineUnreachable
             | Code::EngineLost
             | Code::RegistryUnreachable
@@ -72,6 +73,7 @@ mod tests {
     #[test]
     fn a_peer_that_is_away_is_waited_for_by_time_not_by_number() {
         assert!(wait(Code::RegistryUnreachable, 40, 600).is_some());
+        assert!(wait(Code::GitStalled, 20, 600).is_some(), "a server that hangs is as far away as one that refuses");
         assert_eq!(wait(Code::RegistryUnreachable, 40, 901), None);
     }
 

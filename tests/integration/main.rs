@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what was measured is printed, for `--nocapture`")]
 
 mod buildpacks;
+mod campaign_record;
 mod cancel;
 mod check;
 mod crash;
@@ -16,5 +17,6 @@ mod outages;
 mod predecessor;
 mod rig_itself;
 mod secrets;
+#[allow(dead_code, reason = "the campaign takes the rest of it")]
 mod support;
 mod timeouts;

@@ -2,7 +2,7 @@
 
 use bollard::errors::Error;
 
-use crate::image::failure::{engine_error, engine_lost};
+use crate::image::failure::{engine_answered, engine_lost};
 use crate::protocol::{Code, Failure};
 use crate::stage::StageContext;
 
@@ -15,7 +15,7 @@ pub fn engine_failure(error: &Error) -> Failure {
         Error::DockerResponseServerError { message, .. } if message.contains("no space left on device") => {
             Failure::new(Code::EngineDiskFull, "The Docker Engine has no disk space left.", "Free space on the build host.")
         }
-        Error::DockerResponseServerError { message, .. } => engine_error(message.trim()),
+        Error::DockerResponseServerError { status_code, message } => engine_answered(*status_code, message.trim()),
         Error::SocketNotFoundError(_) => away("The Docker Engine's socket is not there.".to_owned()),
         Error::HyperLegacyError { err } if err.is_connect() => away(format!("The Docker Engine cannot be reached: {err}.")),
         other => engine_lost(&format!("{other}.")),

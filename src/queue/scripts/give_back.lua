@@ -26,7 +26,7 @@ end
 if redis.call('LREM', claimed, -1, whole) == 0 and not rec then return 0 end
 redis.call('LPUSH', queue, whole)
 if rec then
-  rec.worker = ''
+  rec.worker, rec.lost_on, rec.lost_attempt = '', nil, nil
   write_record(jobs, id, rec)
 end
 return 1

@@ -36,6 +36,8 @@ pub enum Trouble {
     TooMany {
         retry_after: u64,
     },
+    /// Its link is broken in this way.
+    Link(Fault),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +123,7 @@ impl Dashboard {
         self.proxy.set(match trouble {
             Trouble::Refuse => Fault::Refuse,
             Trouble::Hang => Fault::Stall,
+            Trouble::Link(fault) => fault,
             Trouble::None | Trouble::Answer(_) | Trouble::TooMany { .. } => Fault::Pass,
         });
     }

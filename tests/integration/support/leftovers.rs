@@ -11,33 +11,31 @@ const GONE_WITHIN: Duration = Duration::from_secs(5);
 /// `worker` itself, jobs in Redis. `worker`: the pid of the one that still runs, if any.
 pub async fn assert_nothing_left(host: &Host, engine: &Engine, redis: &RedisServer, jobs: &[String], worker: Option<i32>) {
     eventually("nothing is left of the jobs", GONE_WITHIN, async || {
-        let mut left = Vec::new();
-        let containers = engine.containers().await;
-        left.extend(
-            containers.into_iter().filter(|c| jobs.iter().any(|id| c.contains(id.as_str()))).map(|c| format!("container {c}")),
-        );
-        // A volume without a name tells nobody whose it is: none may be left by anybody.
-        let is_of_jobs = |v: &String| jobs.iter().any(|id| v.contains(id.as_str())) || !v.starts_with("slipway-");
-        left.extend(engine.volumes().await.into_iter().filter(is_of_jobs).map(|v| format!("volume {v}")));
-        for id in jobs {
-            left.extend(tagged_images_of(engine, id).await.into_iter().map(|name| format!("image {name}")));
-        }
-        left.extend(
-            processes_of(host)
-                .into_iter()
-                .filter(|(pid, _)| Some(*pid) != worker)
-                .map(|(pid, what)| format!("process {pid} {what}")),
-        );
-        left.extend(files_of(host));
+        let mut left = left_in_engine(engine, jobs).await;
+        left.extend(left_on(host, worker));
         left.extend(jobs_in(redis).await);
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
     })
     .await;
 }
 
-/// Names of images in the Engine that carry this deployment's id.
-pub async fn tagged_images_of(engine: &Engine, deployment: &str) -> Vec<String> {
-    engine.tags().await.into_iter().filter(|name| name.contains(deployment)).collect()
+/// Containers, volumes and names of images that carry the id of one of these deployments.
+pub async fn left_in_engine(engine: &Engine, jobs: &[String]) -> Vec<String> {
+    let of_jobs = |name: &String| jobs.iter().any(|id| name.contains(id.as_str()));
+    let containers = engine.containers().await.into_iter().filter(of_jobs).map(|c| format!("container {c}"));
+    // A volume without a name tells nobody whose it is: none may be left by anybody.
+    let is_of_jobs = |v: &String| of_jobs(v) || !v.starts_with("slipway-");
+    let volumes = engine.volumes().await.into_iter().filter(is_of_jobs).map(|v| format!("volume {v}"));
+    let images = engine.tags().await.into_iter().filter(of_jobs).map(|name| format!("image {name}"));
+    containers.chain(volumes).chain(images).collect()
+}
+
+/// Processes other than `worker` itself, files and sockets.
+pub fn left_on(host: &Host, worker: Option<i32>) -> Vec<String> {
+    let processes = processes_of(host).into_iter().filter(|(pid, _)| Some(*pid) != worker);
+    let mut left: Vec<String> = processes.map(|(pid, what)| format!("process {pid} {what}")).collect();
+    left.extend(files_of(host));
+    left
 }
 
 /// The host's processes (the worker and all that it started): pid and command line.

@@ -24,6 +24,8 @@ pub use git::Repository;
 pub use held::{Held, Stage};
 pub use job::Job;
 pub use leftovers::processes_of;
+#[allow(unused_imports, reason = "the campaign's")]
+pub use leftovers::{left_in_engine, left_on};
 pub use parts::{Login, parts};
 pub use proxy::{Fault, Proxy};
 pub use redis::RedisServer;

@@ -26,6 +26,8 @@ pub enum Fault {
     Delay(Duration),
     /// New connections are answered with `503` whatever they ask; present ones pass on.
     Answer503,
+    /// The same with `429` and `Retry-After: 1`.
+    Answer429,
 }
 
 #[derive(Clone)]
@@ -202,12 +204,14 @@ async fn connection<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: Ta
     let at_first = *orders.faults.borrow();
     match at_first {
         Fault::Cut | Fault::Refuse => return,
-        Fault::Answer503 => {
+        Fault::Answer503 | Fault::Answer429 => {
+            let status =
+                if at_first == Fault::Answer503 { "503 Service Unavailable" } else { "429 Too Many Requests\r\nRetry-After: 1" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let mut request = [0; 4096];
             // Whatever was asked: the answer is the same, and a client that has gone needs none.
             if client.read(&mut request).await.is_ok() {
-                let _ =
-                    client.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+                let _ = client.write_all(answer.as_bytes()).await;
                 let _ = client.shutdown().await;
             }
             return;

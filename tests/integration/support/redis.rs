@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{eventually, unique};
 
-const UP_WITHIN: Duration = Duration::from_secs(10);
+const UP_WITHIN: Duration = Duration::from_secs(60);
 
 /// A `redis-server` with a password, which syncs every write to disk: killed and started again, it has lost nothing.
 pub struct RedisServer {

@@ -64,6 +64,23 @@ impl Registry {
         (status == StatusCode::OK).then_some(digest).flatten()
     }
 
+    /// Whether the image can be pulled: its manifest under the digest that the reference names, its config and its layers.
+    pub async fn holds(&self, image: &str) -> Result<(), String> {
+        let named = image.split_once('@').map(|(_, digest)| digest.to_owned());
+        if self.digest(image).await != named || named.is_none() {
+            return Err(format!("{image} is not in the registry"));
+        }
+        let manifest = self.manifest(image).await;
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        for blob in layers.chain([&manifest["config"]]).filter_map(|b| b["digest"].as_str()) {
+            let (status, _, _) = self.get(&format!("{}/blobs/{blob}", reference(image).repository), "*/*").await;
+            if status != StatusCode::OK {
+                return Err(format!("{blob} of {image} is not in the registry: {status}"));
+            }
+        }
+        Ok(())
+    }
+
     pub async fn manifest(&self, image: &str) -> Value {
         let r = reference(image);
         self.json(&format!("{}/manifests/{}", r.repository, r.tag_or_digest), MANIFESTS).await

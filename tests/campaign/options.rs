@@ -1,0 +1,109 @@
+//! What is run, by arguments and environment; an argument counts more.
+
+use std::time::Duration;
+
+pub const HELP: &str = "\
+The campaign: workers on the real parts, faults at every stage, and the invariants checked from outside.
+
+    make campaign                                                  everything, at full length
+    scripts/parts run -- cargo test --test campaign -- OPTIONS     a part of it; without options the short form of `make test`
+
+    --kills N          kill -9 of a worker at a random moment, N times, two workers         (KILLS)
+    --matrix           every stage × every fault                                            (MATRIX=1)
+    --takeover         dead, stopped, frozen workers; jobs that kill workers; newer jobs    (TAKEOVER=1)
+    --only WORD        of the matrix and the take-overs only what has WORD in its name      (ONLY)
+    --seed N           what random numbers begin with; the same for each run unless given   (SEED)
+    --rounds N         each case of the matrix N times                                      (ROUNDS)
+    --outage-seconds N how long a part stays away                                           (OUTAGE_SECONDS)
+    --at-once N        cases of the matrix at a time                                        (AT_ONCE)
+
+It prints a table, and for each miss one line with the seed. The workers' logs of a miss are kept in target/tmp/campaign.
+Exit code 1: there was a miss.
+";
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub kills: usize,
+    pub matrix: bool,
+    pub takeover: bool,
+    pub only: String,
+    pub seed: u64,
+    pub rounds: usize,
+    pub outage: Duration,
+    pub at_once: usize,
+    /// Nothing in particular was asked for: the short form.
+    pub short: bool,
+}
+
+pub enum Asked {
+    Run(Options),
+    Help,
+    /// `cargo test NAME`, and the name is not this one's.
+    Nothing,
+    Wrong(String),
+}
+
+pub fn read(arguments: impl Iterator<Item = String>, variable: impl Fn(&str) -> Option<String>) -> Asked {
+    let mut values: Vec<(String, String)> =
+        ["KILLS", "MATRIX", "TAKEOVER", "ONLY", "SEED", "ROUNDS", "OUTAGE_SECONDS", "AT_ONCE"]
+            .iter()
+            .filter_map(|name| variable(name).filter(|v| !v.is_empty()).map(|v| (name.to_lowercase().replace('_', "-"), v)))
+            .collect();
+    let mut arguments = arguments.peekable();
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--") {
+            Some("help") => return Asked::Help,
+            // What `cargo test -- …` gives to all tests.
+            Some("nocapture" | "quiet" | "show-output" | "include-ignored" | "exact") => {}
+            Some(name) if name.starts_with("test-threads") => {
+                if name == "test-threads" {
+                    arguments.next();
+                }
+            }
+            Some(name @ ("matrix" | "takeover")) => values.push((name.to_owned(), "1".to_owned())),
+            Some(name) => match arguments.next() {
+                Some(value) => values.push((name.to_owned(), value)),
+                None => return Asked::Wrong(format!("--{name} wants a value")),
+            },
+            None if "campaign".contains(argument.as_str()) => {}
+            None => return Asked::Nothing,
+        }
+    }
+    match understand(&values) {
+        Ok(options) => Asked::Run(options),
+        Err(wrong) => Asked::Wrong(wrong),
+    }
+}
+
+fn understand(values: &[(String, String)]) -> Result<Options, String> {
+    let mut options = Options {
+        kills: 0,
+        matrix: false,
+        takeover: false,
+        only: String::new(),
+        seed: 1,
+        rounds: 1,
+        outage: Duration::from_secs(30),
+        at_once: 4,
+        short: false,
+    };
+    for (name, value) in values {
+        let number = || value.parse::<u64>().map_err(|_| format!("--{name} {value}: not a number"));
+        match name.as_str() {
+            "kills" => options.kills = number()? as usize,
+            "matrix" => options.matrix = value != "0",
+            "takeover" => options.takeover = value != "0",
+            "only" => options.only.clone_from(value),
+            "seed" => options.seed = number()?,
+            "rounds" => options.rounds = number()?.max(1) as usize,
+            "outage-seconds" => options.outage = Duration::from_secs(number()?),
+            "at-once" => options.at_once = number()?.max(1) as usize,
+            _ => return Err(format!("--{name} is not known")),
+        }
+    }
+    options.short = options.kills == 0 && !options.matrix && !options.takeover;
+    if options.short {
+        options.outage = Duration::from_secs(3);
+    }
+    Ok(options)
+}
