@@ -8,7 +8,7 @@ help: ## this list
 setup: ## install what is missing (Docker Engine, registry, Redis, moto …); starts no service
 	@scripts/setup
 
-demo: setup ## three jobs from push to image, live, on parts of its own
+demo: setup ## four jobs from push to image, live, on parts of its own
 	@cargo build --release --locked
 	@scripts/parts run -- scripts/demo
 

@@ -1,6 +1,7 @@
 """The jobs of the demo: a repository each, the command that pushes it, and how it has to end.
 
-Another job is one more entry in JOBS. `busybox:base` is the only base image that the parts' Engine has: nothing is pulled.
+Another job is one more entry in JOBS. `busybox:base` is the only base image that the parts' Engine has, and its one builder knows a
+`Procfile`: nothing is pulled.
 """
 
 from dataclasses import dataclass, field
@@ -51,6 +52,18 @@ sed -i "s/NAME/$(cat /run/secrets/NAME)/" greet.sh
         says="@sha256:",
         prints="Hello, Ada! I was a git commit a moment ago.",
         hidden=SECRET,
+    ),
+    Job(
+        id="no-dockerfile",
+        heading="A repository without a Dockerfile: buildpacks build it",
+        files={
+            "Procfile": "web: sh greet.sh\n",
+            "greet.sh": 'echo "$GREETING! No Dockerfile was needed."\n',
+        },
+        options=["--env", "BP_SHELL_GREETING=Ahoy"],
+        status="BUILDED",
+        says="@sha256:",
+        prints="Ahoy! No Dockerfile was needed.",
     ),
     Job(
         id="broken",

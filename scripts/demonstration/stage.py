@@ -65,6 +65,8 @@ class Stage:
             "ECR_REGISTRY_HOST": _part("REGISTRY"),
             "GITHUB_URL": _part("GIT"),
             "DOCKER_HOST": _part("DOCKER_HOST"),
+            "BUILDPACKS_BUILDERS": _part("BUILDPACKS_BUILDERS"),
+            "BUILDPACKS_LIFECYCLE_IMAGE": _part("BUILDPACKS_LIFECYCLE_IMAGE"),
             "WORK_DIR": str(self.work_dir),
         }
         text = "".join(f"{name}={value}\n" for name, value in variables.items())
@@ -130,6 +132,9 @@ class Stage:
         left = [f"container {name}" for name in self.run(["docker", "ps", "--all", "--format", "{{.Names}} {{.Image}}"]).splitlines()]
         names = self.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).splitlines()
         left += [f"image name {name}" for name in names if any(i in name for i in ids)]
+        volumes = self.run(["docker", "volume", "ls", "--quiet"]).splitlines()
+        # A service's cache stays for its next build.
+        left += [f"volume {name}" for name in volumes if not name.startswith("slipway-cache-")]
         for key in self.run(["redis-cli", "KEYS", "*"]).splitlines():
             if ":claimed:" in key or key.endswith(":incoming") or key == "builder-queue":
                 left.append(f"{self.run(['redis-cli', 'LLEN', key])} job(s) in Redis, {key}")

@@ -17,7 +17,10 @@ pub fn environment(job: &Job, project: &Project, ctx: &StageContext) -> Vec<EnvV
         }
     }
     if !environment.is_empty() {
-        ctx.info(format!("The buildpacks get {} variables of the job; no .env file is written", environment.len()));
+        ctx.info(format!(
+            "The job's variables ({}) are in the buildpacks' environment; no .env file is written.",
+            environment.len()
+        ));
     }
     for var in &project.env {
         if is_file_name(&var.key) && !has(&environment, &var.key) {

@@ -69,6 +69,23 @@ async fn every_exit_code_of_the_lifecycle_has_a_code_a_cause_and_a_way_out() {
 }
 
 #[tokio::test]
+async fn what_the_lifecycle_itself_cannot_do_is_the_operators_to_cure_and_told_with_its_last_words() {
+    for (phase, program, code) in [("restore", "restorer", 42), ("export", "exporter", 62)] {
+        let image = format!("slipway-test/failing-{phase}:1");
+        let mut rig = Rig::with(|o| o.set("BUILDPACKS_LIFECYCLE_IMAGE", &image).set("RETRY_LIMIT", "1")).await;
+        let script =
+            format!("printf '#!/bin/sh\\necho ERROR: failed to do its work\\nexit {code}\\n' >{program} && chmod 755 {program}");
+        variant(&rig, &format!("failing-{phase}"), &format!("cd /cnb/lifecycle && rm {program} && {script}")).await;
+        let repository = app("true\n");
+        let job = Job::of(&repository);
+        rig.push(&job).await;
+        let error = rig.failed(&job, "buildpacks.lifecycle").await;
+        assert!(error.starts_with(&format!("The {phase} phase ended with exit code {code}: failed to do its work")), "{error}");
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_builder_that_does_not_speak_our_platform_api_is_refused_before_anything_runs() {
     let name = "slipway-test/too-new:1";
     let mut rig = Rig::with(|o| o.set("BUILDPACKS_BUILDERS", &format!("{name}={}", run_image())).set("RETRY_LIMIT", "1")).await;
