@@ -26,7 +26,7 @@ Exit codes:
    0  done (build, enqueue --follow: the image is built)
    1  the build failed or was cancelled (build, enqueue --follow)
    2  the command line is wrong
-  69  a part cannot be reached or used (check names it): Redis, dashboard, Engine, registry, an address that is taken
+  69  a part cannot be used (check names it): Redis, Engine, registry, dashboard, an address
   70  a defect of Slipway
   75  interrupted, or held by another process: the same command may succeed later
   78  the configuration is wrong; every error is listed
