@@ -42,8 +42,12 @@ fn level(text: &str) -> Result<String, &'static str> {
     let word = text.to_ascii_lowercase();
     match word.as_str() {
         "trace" | "debug" | "info" | "warn" | "error" | "off" => return Ok(word),
+        // the words of Node's loggers
+        "silly" => return Ok("trace".into()),
+        "verbose" | "http" => return Ok("debug".into()),
+        "log" | "notice" => return Ok("info".into()),
         "warning" => return Ok("warn".into()),
-        "fatal" => return Ok("error".into()),
+        "fatal" | "crit" | "critical" => return Ok("error".into()),
         "silent" => return Ok("off".into()),
         _ => {}
     }

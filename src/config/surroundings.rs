@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -41,7 +43,7 @@ pub fn named_variable(name: &str) -> Option<SecretString> {
 /// What telemetry and the terminal need to know of the process environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalHints {
-    /// `JOURNAL_STREAM` is set: systemd connected the output to its journal.
+    /// `JOURNAL_STREAM` names standard error: systemd connected it to its journal. (A shell inside a unit inherits the variable.)
     pub under_journald: bool,
     /// `NO_COLOR` is set (and not empty), or `TERM` is `dumb`.
     pub no_color: bool,
@@ -52,7 +54,7 @@ impl TerminalHints {
         let mut hints = Self { under_journald: false, no_color: false };
         for (key, value) in std::env::vars_os() {
             match key.as_encoded_bytes() {
-                b"JOURNAL_STREAM" => hints.under_journald |= !value.is_empty(),
+                b"JOURNAL_STREAM" => hints.under_journald |= is_standard_error(&value),
                 b"NO_COLOR" => hints.no_color |= !value.is_empty(),
                 b"TERM" => hints.no_color |= value == "dumb",
                 _ => {}
@@ -60,4 +62,11 @@ impl TerminalHints {
         }
         hints
     }
+}
+
+/// Whether the value, `device:inode`, is that of standard error (systemd.exec(5)).
+fn is_standard_error(value: &std::ffi::OsStr) -> bool {
+    let file = std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    file.and_then(|file| file.metadata())
+        .is_ok_and(|meta| value == std::ffi::OsStr::new(&format!("{}:{}", meta.dev(), meta.ino())))
 }

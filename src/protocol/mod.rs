@@ -14,7 +14,4 @@ pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Po
 pub use line::{safe_line, safe_text};
 pub use log::{LogSink, LogType};
 pub use outcome::{Code, Failure, FailureKind, Outcome};
-pub use wire::{
-    DeploymentStatus, ERROR_MAX_CHARS, ImageRef, LOG_TEXT_MAX_BYTES, LogPost, RegistryType, StatusData, StatusPost, cut_error,
-    split_log_text,
-};
+pub use wire::{DeploymentStatus, ImageRef, LogPost, RegistryType, StatusData, StatusPost};

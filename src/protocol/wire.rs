@@ -95,40 +95,6 @@ pub struct StatusData {
     pub container_registry_type: RegistryType,
 }
 
-/// The server loses the whole event, silently, of a longer `error`.
-pub const ERROR_MAX_CHARS: usize = 191;
-
-/// `text` cut to [`ERROR_MAX_CHARS`] characters, the last of them "…" where something is missing.
-pub fn cut_error(text: &str) -> String {
-    match text.char_indices().nth(ERROR_MAX_CHARS) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(ERROR_MAX_CHARS - 1).chain(['…']).collect(),
-    }
-}
-
-/// One log post carries at most so many bytes of UTF-8 (the server takes 65,535 and answers 500 for ever to one more).
-pub const LOG_TEXT_MAX_BYTES: usize = 60 * 1024;
-
-/// Cuts `text` into pieces of 1 to [`LOG_TEXT_MAX_BYTES`] bytes, each as long as possible: at the end of a line, whose `\n` is then
-/// left out (each post is shown as rows of its own), or between two characters of a line that is longer than that.
-pub fn split_log_text(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.len() <= LOG_TEXT_MAX_BYTES {
-            return Some(std::mem::take(&mut rest)).filter(|last| !last.is_empty());
-        }
-        let limit = rest.floor_char_boundary(LOG_TEXT_MAX_BYTES);
-        // A line end right after the limit still fits: it is not sent.
-        let window = rest.floor_char_boundary(LOG_TEXT_MAX_BYTES + 1);
-        let (piece, after) = match rest[..window].rfind('\n') {
-            Some(end) if end > 0 => (&rest[..end], &rest[end + 1..]),
-            _ => rest.split_at(limit),
-        };
-        rest = after;
-        Some(piece)
-    })
-}
-
 /// `POST {API_URL}/webhooks/deployments/{id}/logs`. `text` is 1 to 65,535 bytes; we stay below 60 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPost {
@@ -139,29 +105,7 @@ pub struct LogPost {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_long_error_is_cut_by_characters_not_bytes() {
-        assert_eq!(cut_error("short"), "short");
-        let exact = "é".repeat(191);
-        assert_eq!(cut_error(&exact), exact);
-        let cut = cut_error(&"é".repeat(192));
-        assert_eq!(cut.chars().count(), 191);
-        assert!(cut.ends_with("é…"));
-    }
-
-    #[test]
-    fn a_long_log_is_cut_at_line_ends() {
-        let line = "x".repeat(40_000);
-        let text = format!("{line}\n{line}\n{line}");
-        assert_eq!(split_log_text(&text).collect::<Vec<_>>(), [line.as_str(); 3]);
-        let full = "y".repeat(LOG_TEXT_MAX_BYTES);
-        assert_eq!(split_log_text(&format!("{full}\n{full}\n")).collect::<Vec<_>>(), [full.as_str(); 2]);
-        assert_eq!(split_log_text("").count(), 0);
-    }
 
     #[test]
     fn the_posts_have_the_dashboards_shape() {
@@ -179,26 +123,5 @@ mod tests {
         );
         let log = LogPost { text: "hi".into(), kind: LogType::Stdout };
         assert_eq!(serde_json::to_string(&log).unwrap(), r#"{"text":"hi","type":"STDOUT"}"#);
-    }
-
-    proptest! {
-        #[test]
-        fn no_byte_of_a_log_is_lost_by_cutting(lines in prop::collection::vec(("[a-zé☺]{0,3}", 1usize..30_000), 0..12)) {
-            let text = lines.iter().map(|(unit, n)| unit.repeat(*n)).collect::<Vec<_>>().join("\n");
-            let mut rest = text.as_str();
-            for piece in split_log_text(&text) {
-                prop_assert!(!piece.is_empty() && piece.len() <= LOG_TEXT_MAX_BYTES);
-                rest = rest.strip_prefix(piece).unwrap();
-                rest = rest.strip_prefix('\n').unwrap_or(rest);
-            }
-            prop_assert_eq!(rest, "");
-        }
-
-        #[test]
-        fn a_cut_error_is_a_beginning_of_the_whole(text in "\\PC{0,400}") {
-            let cut = cut_error(&text);
-            prop_assert!(cut.chars().count() <= ERROR_MAX_CHARS);
-            prop_assert!(text.starts_with(cut.strip_suffix('…').unwrap_or(&cut)) || text == cut);
-        }
     }
 }

@@ -85,10 +85,15 @@ impl JobReport {
         }
     }
 
-    /// Posts PENDING (best effort, one try, 1 s) and voids the journal: the job went back to the queue.
+    /// Sends the last lines and posts PENDING (best effort, one try, 1 s), and voids the journal: the job went back to the queue.
     /// The post that is under way is waited for first, within that second; nothing is posted where an end was given.
     pub async fn give_back(&self) {
+        let link = Arc::clone(&self.link);
+        if let Err(e) = tokio::task::spawn_blocking(move || link.journal.flush()).await {
+            tracing::warn!(deployment_id = %self.deployment, error = %e, "the last lines before the return are not told");
+        }
         self.link.pause.cancel();
+        self.link.work.notify_one();
         let budget = self.reporter.pace.give_back;
         let started = tokio::time::Instant::now();
         if tokio::time::timeout(budget / 2, self.sender_gone()).await.is_err() {

@@ -96,7 +96,11 @@ impl Sender {
         loop {
             let (pass, loaded) = tokio::select! {
                 biased;
-                () = pause.cancelled() => return Delivery::Stopped,
+                // What was written before the pause is still sent; whoever paused waits for it only so long.
+                () = pause.cancelled(), if !self.link.journal.has_more() => match self.link.journal.has_more() {
+                    true => continue,
+                    false => return Delivery::Stopped,
+                },
                 ready = self.ready(&mut course) => ready,
             };
             if course.doubted {

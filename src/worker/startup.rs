@@ -18,7 +18,7 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
-use crate::queue::{Claim, IdentityLock, Queue, WorkerIdentity};
+use crate::queue::{Claim, IdentityError, IdentityLock, Queue, WorkerIdentity};
 use crate::registry::{RegistryStage, STALL_TIMEOUT};
 use crate::report::{Pace, Reporter};
 use crate::secrets::ActiveSecrets;
@@ -30,7 +30,11 @@ pub async fn run(config: Config, secrets: Arc<ActiveSecrets>) -> Exit {
         Ok(opened) => opened,
         Err(error) => {
             tracing::error!("{error}");
-            return Exit::Temporary;
+            return match error {
+                IdentityError::Locked { .. } => Exit::Temporary,
+                // Started again at once it would say the same for ever.
+                IdentityError::Io { .. } | IdentityError::Damaged { .. } => Exit::Config,
+            };
         }
     };
     let mut signals = match Signals::listen() {
