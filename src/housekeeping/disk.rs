@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bollard::Docker;
 
@@ -33,9 +34,12 @@ pub async fn measure_all(work_dir: PathBuf, engine_root: Option<PathBuf>) -> io:
     measuring.await.map_err(io::Error::other)?
 }
 
+/// How long the Engine is asked where it keeps its images.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Where the Engine keeps images and cache, if that directory is on this host: from inside a container only the socket is.
 pub async fn engine_root(engine: &Docker) -> Option<PathBuf> {
-    let root = PathBuf::from(engine.info().await.ok()?.docker_root_dir?);
+    let root = PathBuf::from(tokio::time::timeout(ANSWERS_WITHIN, engine.info()).await.ok()?.ok()?.docker_root_dir?);
     let found = root.clone();
     let is_here = tokio::task::spawn_blocking(move || found.is_dir()).await.unwrap_or(false);
     is_here.then_some(root)

@@ -22,6 +22,8 @@ use crate::stage::StageContext;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same where the image is being written already, which nothing interrupts.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one request to stop is waited for.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The Engine forgets a stop that comes before it has begun the build: it is told again.
 const STOP_AGAIN: Duration = Duration::from_millis(250);
 
@@ -122,8 +124,10 @@ impl RunningBuild<'_> {
             let began = Instant::now();
             let limit = || if exporting.load(Ordering::Relaxed) { EXPORT_TIMEOUT } else { STOP_TIMEOUT };
             while began.elapsed() < limit() {
-                if let Err(failure) = self.ask_to_stop().await {
-                    tracing::debug!(%failure, "the Engine was not reached to stop a build");
+                match tokio::time::timeout(ASK_TIMEOUT, self.ask_to_stop()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(failure)) => tracing::debug!(%failure, "the Engine was not reached to stop a build"),
+                    Err(_) => tracing::debug!("the Engine did not answer that it stops a build"),
                 }
                 tokio::time::sleep(STOP_AGAIN).await;
             }

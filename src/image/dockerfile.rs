@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand::fill;
 use bollard::errors::Error as EngineApiError;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use tokio::time::timeout;
 
 use super::BuiltImage;
 use super::build::{End, RunningBuild};
@@ -24,6 +26,9 @@ use crate::protocol::{Failure, Job};
 use crate::secrets::SecretString;
 use crate::source::CommitInfo;
 use crate::stage::StageContext;
+
+/// An Engine that takes longer to remove an image hangs: housekeeping removes it later.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Builds Dockerfiles through the Engine's BuildKit, each in a session of its own.
 pub struct DockerfileStage {
@@ -120,8 +125,14 @@ impl DockerfileStage {
     /// An id's removal without force takes the one name with it that an image has: so an image with a name is left alone. Labels make
     /// the id this attempt's own, so the name would be one that somebody gave it by hand.
     pub async fn remove(&self, image: &BuiltImage) {
-        if let Err(error) = self.try_remove(&image.id).await {
-            tracing::warn!(image = %image.id, %error, "an image of a build could not be removed; housekeeping tries again");
+        match timeout(REMOVE_TIMEOUT, self.try_remove(&image.id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(image = %image.id, %error, "an image of a build could not be removed; housekeeping tries again");
+            }
+            Err(_) => {
+                tracing::warn!(image = %image.id, "the Engine does not answer; housekeeping removes a build's image later");
+            }
         }
     }
 
@@ -148,13 +159,14 @@ impl DockerfileStage {
     async fn remove_attempt(&self, ctx: &StageContext) {
         let filters = HashMap::from([("label".to_owned(), attempt_filter(&ctx.deployment, ctx.attempt, &self.worker))]);
         let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-        match self.engine.list_images(Some(options)).await {
-            Ok(images) => {
+        match timeout(REMOVE_TIMEOUT, self.engine.list_images(Some(options))).await {
+            Err(_) => tracing::warn!("the Engine does not answer; housekeeping looks for what a stopped build left"),
+            Ok(Ok(images)) => {
                 for image in images {
                     self.remove(&BuiltImage { id: image.id }).await;
                 }
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the Engine did not say whether the stopped build left an image; housekeeping asks again")
             }
         }

@@ -62,8 +62,21 @@ pub(super) fn read_job(shared: &Shared, claim: &Claim) -> Result<Job, JobRejecte
     let max = shared.config.queue.max_job_bytes;
     match claim.fate {
         ClaimFate::TooLarge { bytes } => Err(JobRejected::too_large(&claim.payload, bytes, max)),
-        _ => Job::parse(&claim.payload, max, &shared.config.git.github_url),
+        _ => Job::parse(&claim.payload, max, &shared.config.git.github_url).and_then(|job| known_to_redis(job, claim)),
     }
+}
+
+/// Redis reads JSON more strictly than we do: what it gave no id has no record there, so nobody could cancel it or prove who owns it.
+fn known_to_redis(job: Job, claim: &Claim) -> Result<Job, JobRejected> {
+    if claim.deployment.as_ref() == Some(&job.deployment) {
+        return Ok(job);
+    }
+    let failure = Failure::new(
+        Code::JobMalformed,
+        "The job is JSON that Redis cannot read: it holds half of a surrogate pair (a character that was cut), or is nested too deep.",
+        "Have the producer write whole characters, and leave out what the worker does not read.",
+    );
+    Err(JobRejected { deployment: Some(job.deployment), failure })
 }
 
 async fn refuse_nameless(shared: &Shared, claim: &Claim, failure: &Failure) {

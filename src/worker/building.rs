@@ -1,12 +1,13 @@
 //! An attempt's build: the pipeline beside its deadlines and stops, until nothing of it is left on this host.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +23,9 @@ use crate::stage::StageContext;
 
 /// How long the remains of a stopped build are waited for before the end is told all the same (housekeeping owns the rest then).
 const TEAR_DOWN: Duration = Duration::from_secs(30);
+
+/// How long a stopped pipeline may take to end by itself: above what an export that has begun is waited for.
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
 impl Attempt {
     /// The build: returns when nothing of it is left on this host.
@@ -49,6 +53,8 @@ impl Attempt {
         let look = Duration::from_secs(1).min(config.build_silence_timeout);
         let mut silence = tokio::time::interval_at(Instant::now() + look, look);
         let mut late = false;
+        // Set when the token trips: the end does not wait for ever for an Engine that hangs.
+        let mut give_up = None::<Pin<Box<Sleep>>>;
         loop {
             let event = tokio::select! {
                 biased;
@@ -59,6 +65,10 @@ impl Attempt {
                         tracing::warn!("parts of the build did not end within {} s; housekeeping will look for them", TEAR_DOWN.as_secs());
                     }
                     Event::PipelineEnded(result)
+                }
+                () = async { match &mut give_up { Some(sleep) => sleep.await, None => std::future::pending().await } } => {
+                    tracing::warn!("the build did not stop within {} s; housekeeping will look for what is left of it", STOPS_WITHIN.as_secs());
+                    Event::PipelineEnded(Err(Failure::interrupted()))
                 }
                 () = &mut deadline, if !late => {
                     late = true;
@@ -82,6 +92,7 @@ impl Attempt {
             let (next, action) = lifecycle::step(state, event);
             if action == Action::TripToken {
                 ctx.cancel.cancel();
+                give_up = Some(Box::pin(tokio::time::sleep(STOPS_WITHIN)));
             }
             if ended {
                 self.shared.housekeeper.build_ended();

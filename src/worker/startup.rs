@@ -97,7 +97,13 @@ async fn start(
     let WorkerConfig { work_dir, min_free_disk, .. } = config.worker.clone();
     let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, &config);
     // Before anything is resumed: nothing of this worker is alive yet.
-    housekeeper.sweep().await;
+    tokio::select! {
+        () = housekeeper.sweep() => {}
+        () = signals.next() => {
+            tracing::info!("stopped before what an earlier process left was swept up");
+            return Exit::Ok;
+        }
+    }
     let shared = Arc::new(Shared {
         config,
         host: identity.host.clone(),

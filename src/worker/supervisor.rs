@@ -1,6 +1,6 @@
 //! The daemon's main loop: capacity, one tracked task per job, notices to their jobs, and the drain.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::signals::Signals;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;
-use crate::queue::{Claim, Notice};
+use crate::queue::{Claim, ClaimFate, Notice};
 
 /// Jobs whose end could not be told yet hold no build slot, but above so many nothing more is claimed.
 const MAX_UNTOLD: usize = 1000;
@@ -28,8 +28,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub struct Supervisor {
     shared: Arc<Shared>,
     slots: Arc<Semaphore>,
-    /// What was claimed before the restart, oldest first.
-    resumed: std::collections::VecDeque<Claim>,
+    /// What was claimed before the restart and is to be built, oldest first.
+    resumed: VecDeque<Claim>,
     attempts: JoinSet<u64>,
     /// Which task works on which deployment, and how it is told to stop.
     running: HashMap<u64, (Option<DeploymentId>, mpsc::Sender<Stop>)>,
@@ -40,15 +40,23 @@ pub struct Supervisor {
 impl Supervisor {
     pub fn new(shared: Arc<Shared>, resumed: Vec<Claim>) -> Self {
         let slots = Arc::new(Semaphore::new(shared.config.worker.max_concurrent_builds));
-        Self {
+        let mut supervisor = Self {
             shared,
             slots,
-            resumed: resumed.into(),
+            resumed: VecDeque::new(),
             attempts: JoinSet::new(),
             running: HashMap::new(),
             next_key: 0,
             paused: None,
+        };
+        for claim in resumed {
+            match claim.fate {
+                ClaimFate::Build | ClaimFate::BuildAlone => supervisor.resumed.push_back(claim),
+                // Only its end is to be told.
+                _ => supervisor.start(claim, None),
+            }
         }
+        supervisor
     }
 
     /// Claims and builds until a signal, then drains. Returns when nothing runs any more, or at once on the second signal.
@@ -64,7 +72,10 @@ impl Supervisor {
                 self.start(resumed, slot.take());
                 continue;
             }
-            if slot.is_some() && claim.is_none() && self.may_claim() {
+            if slot.is_some() && !self.may_claim() {
+                // Dropped, not waited for: the next job would be built whose result cannot be told.
+                claim = None;
+            } else if slot.is_some() && claim.is_none() {
                 let queue = self.shared.queue.clone();
                 claim = Some(async move { queue.claim().await }.boxed());
             }
@@ -142,6 +153,7 @@ impl Supervisor {
     }
 
     fn notify(&mut self, notice: Notice) {
+        let Some(notice) = self.notify_resumed(notice) else { return };
         let (deployment, stop) = match notice {
             Notice::Cancelled(id) => (id, Stop::Cancelled(lifecycle::cancelled())),
             Notice::Superseded { deployment, by } => (deployment, Stop::Cancelled(lifecycle::superseded(&by))),
@@ -156,6 +168,24 @@ impl Supervisor {
         }
     }
 
+    /// A job from before the restart that still waits for a slot needs none to be ended, or to be let go. Gives other notices back.
+    fn notify_resumed(&mut self, notice: Notice) -> Option<Notice> {
+        let (deployment, fate) = match &notice {
+            Notice::Cancelled(id) => (id, Some(ClaimFate::Cancelled)),
+            Notice::Superseded { deployment, by } => (deployment, Some(ClaimFate::Superseded { by: by.clone() })),
+            Notice::Lost(id) => (id, None),
+            Notice::Claimed(_) => return Some(notice),
+        };
+        let Some(at) = self.resumed.iter().position(|claim| claim.deployment.as_ref() == Some(deployment)) else {
+            return Some(notice);
+        };
+        let claim = self.resumed.remove(at)?;
+        if let Some(fate) = fate {
+            self.start(Claim { fate, ..claim }, None);
+        }
+        None
+    }
+
     /// Running builds may finish for `DRAIN_TIMEOUT`, then they are stopped and go back to the queue.
     async fn drain(mut self, mut notices: mpsc::Receiver<Notice>, signals: &mut Signals) -> Exit {
         let timeout = self.shared.config.worker.drain_timeout;
@@ -167,9 +197,7 @@ impl Supervisor {
         let phases = [(timeout, Some(Stop::Drained)), (LAST_WORDS, None)];
         for (time, then) in phases {
             if !self.wait_for_all(time, &mut notices, signals).await {
-                self.shared.halt.cancel();
-                tracing::warn!("second signal: ending at once; {} jobs are taken up by the next start", self.attempts.len());
-                return Exit::Temporary;
+                return self.ends_at_once();
             }
             if let Some(stop) = then {
                 for (_, tell) in self.running.values() {
@@ -178,11 +206,24 @@ impl Supervisor {
             }
         }
         self.shared.halt.cancel();
-        while let Some(ended) = self.attempts.join_next().await {
-            self.ended(ended);
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => return self.ends_at_once(),
+                ended = self.attempts.join_next() => match ended {
+                    Some(ended) => self.ended(ended),
+                    None => break,
+                },
+            }
         }
         tracing::info!("stopped");
         Exit::Ok
+    }
+
+    fn ends_at_once(&self) -> Exit {
+        self.shared.halt.cancel();
+        tracing::warn!("second signal: ending at once; {} jobs are taken up by the next start", self.attempts.len());
+        Exit::Temporary
     }
 
     /// `false`: a second signal came.
