@@ -29,6 +29,8 @@ pub struct Supervisor {
     slots: Arc<Semaphore>,
     /// What was claimed before the restart, oldest first.
     resumed: std::collections::VecDeque<Claim>,
+    /// Came while no job may be taken: it was asked for before that was known. Built when it may be.
+    held: Option<Claim>,
     attempts: JoinSet<u64>,
     /// Which task works on which deployment, and how it is told to stop.
     running: HashMap<u64, (Option<DeploymentId>, mpsc::Sender<Stop>)>,
@@ -43,6 +45,7 @@ impl Supervisor {
             shared,
             slots,
             resumed: resumed.into(),
+            held: None,
             attempts: JoinSet::new(),
             running: HashMap::new(),
             next_key: 0,
@@ -63,9 +66,18 @@ impl Supervisor {
                 }
                 continue;
             }
-            if slot.is_some() && claim.is_none() && self.may_claim() {
+            let may_claim = self.may_claim();
+            if may_claim && slot.is_some() && let Some(held) = self.held.take() {
+                self.start(held, slot.take());
+                continue;
+            }
+            if slot.is_some() && claim.is_none() && may_claim {
                 let queue = self.shared.queue.clone();
                 claim = Some(async move { queue.claim().await }.boxed());
+            }
+            if !may_claim {
+                // What it has taken, if anything, comes back from the next call.
+                claim = None;
             }
             tokio::select! {
                 biased;
@@ -74,7 +86,9 @@ impl Supervisor {
                 Some(ended) = self.attempts.join_next() => self.ended(ended),
                 claimed = async { match &mut claim { Some(claim) => claim.await, None => std::future::pending().await } } => {
                     claim = None;
-                    if let Some(slot) = slot.take() {
+                    if !self.may_claim() {
+                        self.held = Some(claimed);
+                    } else if let Some(slot) = slot.take() {
                         self.start(claimed, Some(slot));
                     }
                 }
@@ -90,20 +104,23 @@ impl Supervisor {
 
     fn may_claim(&mut self) -> bool {
         let why_not = if self.attempts.len() >= MAX_UNTOLD + self.shared.config.worker.max_concurrent_builds {
-            Some(format!("{} ends are waiting to be told to the dashboard", self.attempts.len()))
+            Some(format!("No job is claimed: {} ends are waiting to be told to the dashboard.", self.attempts.len()))
         } else if let Err(why) = self.shared.reporter.accepts_work() {
             Some(why)
         } else {
             self.shared.housekeeper.room().err()
         };
-        if why_not != self.paused {
+        let may = why_not.is_none();
+        // The same reason with other figures is not said again.
+        let without_figures = |why: &String| why.replace(|c: char| c.is_ascii_digit(), "");
+        if why_not.as_ref().map(without_figures) != self.paused.as_ref().map(without_figures) {
             match &why_not {
-                Some(why) => tracing::warn!("no job is claimed: {why}"),
+                Some(why) => tracing::warn!("{why}"),
                 None => tracing::info!("jobs are claimed again"),
             }
-            self.paused.clone_from(&why_not);
+            self.paused = why_not;
         }
-        why_not.is_none()
+        may
     }
 
     fn start(&mut self, claim: Claim, slot: Option<OwnedSemaphorePermit>) {
