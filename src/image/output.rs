@@ -135,7 +135,10 @@ mod tests {
 
     #[test]
     fn a_line_moves_no_cursor_and_forges_no_other() {
-        let out = lines(&[b"\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1A\x1b]0;title\x07x\x08\x00y\x0bz\n", "\u{202e}gnp\u{2028}x\n".as_bytes()]);
+        let out = lines(&[
+            b"\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1A\x1b]0;title\x07x\x08\x00y\x0bz\n",
+            "\u{202e}gnp\u{2028}x\n".as_bytes(),
+        ]);
         assert_eq!(out, ["\u{1b}[1;31mred\u{1b}[0m xy z", "gnp x"]);
     }
 

@@ -98,10 +98,8 @@ pub async fn open_session(
         return Err(engine_error(&format!("no session: {message}")));
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(|error| engine_error(&format!("no session: {error}")))?;
-    let serving = http2::Builder::new(tasks.clone())
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(MAX_HEADERS)
-        .serve_connection(
+    let serving =
+        http2::Builder::new(tasks.clone()).max_send_buf_size(SEND_BUFFER).max_header_list_size(MAX_HEADERS).serve_connection(
             upgraded,
             service_fn(move |request| {
                 let services = services.clone();

@@ -212,7 +212,11 @@ fn secrets_of_several_jobs_are_hidden_as_long_as_they_run_also_where_they_overla
 
 #[test]
 fn other_jobs_logs_hide_what_nobody_can_guess_and_confirm_no_guess() {
-    let others = Redactor::for_others(&secrets(&["ghs_0123456789abcdef"]), &secrets(&["hunter22", "added 120 packages in", "postgres://app:s3cr3t@db/app"]), &[]);
+    let others = Redactor::for_others(
+        &secrets(&["ghs_0123456789abcdef"]),
+        &secrets(&["hunter22", "added 120 packages in", "postgres://app:s3cr3t@db/app"]),
+        &[],
+    );
     let line = "ghs_0123456789abcdef hunter22 added 120 packages in postgres://app:s3cr3t@db/app";
     assert_eq!(others.redact(line), "*** hunter22 added 120 packages in ***");
 }
@@ -238,11 +242,19 @@ fn wrapped_hex_is_masked_line_by_line() {
 
 #[test]
 fn a_value_of_many_segments_is_masked_in_every_form_of_every_part() {
-    let secret: String = (0..100_000u64).map(|i| char::from(b'!' + ((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).wrapping_pow(3) % 89) as u8)).collect();
+    let secret: String = (0..100_000u64)
+        .map(|i| char::from(b'!' + ((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).wrapping_pow(3) % 89) as u8))
+        .collect();
     let redactor = of_secrets(&[&secret]);
     assert_eq!(redactor.raw_only(), 0);
     let url: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    for shown in [secret.clone(), hex::encode(&secret), serde_json::Value::from(secret.as_str()).to_string(), STANDARD.encode(&secret), url] {
+    for shown in [
+        secret.clone(),
+        hex::encode(&secret),
+        serde_json::Value::from(secret.as_str()).to_string(),
+        STANDARD.encode(&secret),
+        url,
+    ] {
         let out = redactor.redact(&shown).into_owned();
         assert!(out.len() < 12, "{:.100}", out);
     }

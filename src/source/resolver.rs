@@ -48,8 +48,14 @@ mod tests {
     /// The system's resolver takes numbers for names that stand for them, which no URL parser sees.
     #[tokio::test]
     async fn a_name_that_stands_for_a_metadata_address_is_not_resolved() {
-        for name in ["2852039166", "0xa9fea9fe", "169.254.43518", "0251.0376.0251.0376", "169.254.169.254", "::ffff:169.254.169.254"] {
-            assert_eq!(resolved(name).await.err().as_deref(), Some("the name resolves to a link-local or metadata address"), "{name}");
+        for name in
+            ["2852039166", "0xa9fea9fe", "169.254.43518", "0251.0376.0251.0376", "169.254.169.254", "::ffff:169.254.169.254"]
+        {
+            assert_eq!(
+                resolved(name).await.err().as_deref(),
+                Some("the name resolves to a link-local or metadata address"),
+                "{name}"
+            );
         }
         assert!(resolved("localhost").await.is_ok_and(|found| found > 0));
     }

@@ -67,7 +67,10 @@ impl Supervisor {
                 continue;
             }
             let may_claim = self.may_claim();
-            if may_claim && slot.is_some() && let Some(held) = self.held.take() {
+            if may_claim
+                && slot.is_some()
+                && let Some(held) = self.held.take()
+            {
                 self.start(held, slot.take());
                 continue;
             }

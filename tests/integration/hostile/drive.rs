@@ -107,7 +107,17 @@ impl Ground {
         rig.start_worker();
         let pid = rig.worker().pid();
         let (git, stranger) = (Front::before(None).await, Front::before(None).await);
-        Self { rig, good: Repository::public(GOOD), registry, dashboard, git, stranger, pid, misses: Vec::new(), nameless: Vec::new() }
+        Self {
+            rig,
+            good: Repository::public(GOOD),
+            registry,
+            dashboard,
+            git,
+            stranger,
+            pid,
+            misses: Vec::new(),
+            nameless: Vec::new(),
+        }
     }
 
     /// Runs the group, checks every end, and builds a good job after it. Returns how many cases it had.
@@ -180,9 +190,14 @@ impl Ground {
         self.nameless.sort_unstable();
         eventually("a dead letter for each element that is nobody's", SOON, async || {
             let notes = self.dead_letters().await;
-            let mut codes: Vec<&str> = notes.iter().filter(|note| note["deploymentId"].is_null()).filter_map(|note| note["code"].as_str()).collect();
+            let mut codes: Vec<&str> =
+                notes.iter().filter(|note| note["deploymentId"].is_null()).filter_map(|note| note["code"].as_str()).collect();
             codes.sort_unstable();
-            if codes == self.nameless { Ok(()) } else { Err(format!("{} in place of {}: {codes:?}", codes.len(), self.nameless.len())) }
+            if codes == self.nameless {
+                Ok(())
+            } else {
+                Err(format!("{} in place of {}: {codes:?}", codes.len(), self.nameless.len()))
+            }
         })
         .await;
     }

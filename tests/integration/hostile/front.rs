@@ -151,7 +151,8 @@ async fn connection(mut client: TcpStream, target: Option<SocketAddr>, state: &S
             let mut server = TcpStream::connect(target).await?;
             // One request a connection: the next one is looked at again.
             let line = head.find("\r\n").unwrap_or(0) + 2;
-            let others: String = head[line..].split_inclusive("\r\n").filter(|l| !l.to_lowercase().starts_with("connection:")).collect();
+            let others: String =
+                head[line..].split_inclusive("\r\n").filter(|l| !l.to_lowercase().starts_with("connection:")).collect();
             server.write_all(format!("{}connection: close\r\n{others}", &head[..line]).as_bytes()).await?;
             server.write_all(&read[end..]).await?;
             copy_bidirectional(&mut client, &mut server).await.map(|_| ())

@@ -42,7 +42,22 @@ pub fn cases() -> Vec<Case> {
     nameless("a list a million deep", b"[".repeat(1_000_000));
     nameless("objects a hundred thousand deep", b"{\"a\":".repeat(100_000));
     nameless("two megabytes of one text", [b"{ \"z\": \"".to_vec(), vec![b'z'; 4 << 20 >> 1]].concat());
-    for id in ["", "../../etc/passwd", "-rf", "a/b", "a b", "a\nFORGED", "\u{1b}[2Jx", "\u{202e}x", "é", "a\0b", "x;rm -rf /", "*", "a:b", "__proto__"] {
+    for id in [
+        "",
+        "../../etc/passwd",
+        "-rf",
+        "a/b",
+        "a b",
+        "a\nFORGED",
+        "\u{1b}[2Jx",
+        "\u{202e}x",
+        "é",
+        "a\0b",
+        "x;rm -rf /",
+        "*",
+        "a:b",
+        "__proto__",
+    ] {
         let mut element = json!({"kind": id.len()});
         element["deploymentId"] = json!(id);
         nameless(&format!("the id {id:?}"), element.to_string().into_bytes());
@@ -73,20 +88,44 @@ pub fn cases() -> Vec<Case> {
     owned("with half of a surrogate pair", &|j| with_first(j, "\"serviceId\":\"\\ud800\",").into(), MALFORMED);
     owned("with a raw new line in a text", &|j| with_first(j, &format!("\"a\":\"\n{FORGED}\",")).into(), MALFORMED);
     owned("with bytes that are no text", &|j| [with_first(j, "\"a\":\"").as_bytes(), b"\xff\xfe\",}"].concat(), MALFORMED);
-    owned("with a list ten thousand deep", &|j| with_first(j, &format!("\"a\":{}{},", "[".repeat(10_000), "]".repeat(10_000))).into(), NOT_THERE);
-    owned("with an object a hundred thousand deep", &|j| with_first(j, &format!("\"a\":{}1{},", "{\"a\":".repeat(100_000), "}".repeat(100_000))).into(), NOT_THERE);
+    owned(
+        "with a list ten thousand deep",
+        &|j| with_first(j, &format!("\"a\":{}{},", "[".repeat(10_000), "]".repeat(10_000))).into(),
+        NOT_THERE,
+    );
+    owned(
+        "with an object a hundred thousand deep",
+        &|j| with_first(j, &format!("\"a\":{}1{},", "{\"a\":".repeat(100_000), "}".repeat(100_000))).into(),
+        NOT_THERE,
+    );
     owned("one byte too large", &|j| padded(j, (4 << 20) + 1), TOO_LARGE);
     owned("forty megabytes", &|j| padded(j, 40 << 20), TOO_LARGE);
     owned("half a million fields", &|j| padded_fields(j, 500_000), TOO_LARGE);
     owned("three hundred thousand fields", &|j| padded_fields(j, 300_000), NOT_THERE);
     owned("a field named by a megabyte", &|j| with_first(j, &format!("\"{}\":1,", "k".repeat(1 << 20))).into(), NOT_THERE);
-    owned("__proto__ and constructor", &|j| with_first(j, "\"__proto__\":{\"serviceId\":\"x\"},\"constructor\":1,").into(), NOT_THERE);
-    owned("every field twice, the second one right", &|j| with_first(j, "\"serviceId\":\"../x\",\"branch\":7,\"ports\":9,\"gitProvider\":[],").into(), NOT_THERE);
-    owned("every field twice, the second one wrong", &|j| {
-        let payload = j.payload();
-        format!("{},\"branch\":\"--upload-pack=x\"}}", &payload[..payload.len() - 1]).into()
-    }, MALFORMED);
-    owned("a number of a hundred thousand digits", &|j| with_first(j, &format!("\"a\":{},", "9".repeat(100_000))).into(), End::Fails(&["job.malformed", "git.repository_not_found"]));
+    owned(
+        "__proto__ and constructor",
+        &|j| with_first(j, "\"__proto__\":{\"serviceId\":\"x\"},\"constructor\":1,").into(),
+        NOT_THERE,
+    );
+    owned(
+        "every field twice, the second one right",
+        &|j| with_first(j, "\"serviceId\":\"../x\",\"branch\":7,\"ports\":9,\"gitProvider\":[],").into(),
+        NOT_THERE,
+    );
+    owned(
+        "every field twice, the second one wrong",
+        &|j| {
+            let payload = j.payload();
+            format!("{},\"branch\":\"--upload-pack=x\"}}", &payload[..payload.len() - 1]).into()
+        },
+        MALFORMED,
+    );
+    owned(
+        "a number of a hundred thousand digits",
+        &|j| with_first(j, &format!("\"a\":{},", "9".repeat(100_000))).into(),
+        End::Fails(&["job.malformed", "git.repository_not_found"]),
+    );
     cases
 }
 

@@ -21,8 +21,24 @@ fn tree(make: impl FnOnce(&Wild) -> Oid) -> Repository {
 pub fn names() -> Vec<Case> {
     let mut cases = Vec::new();
     let names: [&[u8]; 18] = [
-        b".git", b".GIT", b".gIt", b"..", b".", b"git~1", b"GIT~1", b".git ", b".git.", b".git::$INDEX_ALLOCATION", b".g\xe2\x80\x8cit", b".gi\xe2\x80\x8dt", b"a/b", b"../../etc/cron.d/x", b"/etc/passwd",
-        b".git\\hooks", b"\xff\xfe", b"\xed\xa0\x80",
+        b".git",
+        b".GIT",
+        b".gIt",
+        b"..",
+        b".",
+        b"git~1",
+        b"GIT~1",
+        b".git ",
+        b".git.",
+        b".git::$INDEX_ALLOCATION",
+        b".g\xe2\x80\x8cit",
+        b".gi\xe2\x80\x8dt",
+        b"a/b",
+        b"../../etc/cron.d/x",
+        b"/etc/passwd",
+        b".git\\hooks",
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
     ];
     for name in names {
         let shown = String::from_utf8_lossy(name).into_owned();
@@ -51,10 +67,18 @@ pub fn names() -> Vec<Case> {
         cases.push(Case::of(format!("the mode {mode}"), tree(|w| w.tree_with(&[(mode, b"fifo", w.blob(b"x"))])), REFUSED));
     }
     for mode in ["40000", "10"] {
-        cases.push(Case::of(format!("a blob with the mode {mode}"), tree(|w| w.tree_with(&[(mode, b"x", w.blob(b"x"))])), REFUSED));
+        cases.push(Case::of(
+            format!("a blob with the mode {mode}"),
+            tree(|w| w.tree_with(&[(mode, b"x", w.blob(b"x"))])),
+            REFUSED,
+        ));
     }
     for mode in ["100644", "120000", "100755"] {
-        cases.push(Case::of(format!("a tree with the mode {mode}"), tree(|w| w.tree_with(&[(mode, b"x", w.tree(&[]))])), REFUSED));
+        cases.push(Case::of(
+            format!("a tree with the mode {mode}"),
+            tree(|w| w.tree_with(&[(mode, b"x", w.tree(&[]))])),
+            REFUSED,
+        ));
     }
     for (name, bytes) in [
         ("cut off in its id", &b"100644 a\x00123"[..]),
@@ -64,13 +88,36 @@ pub fn names() -> Vec<Case> {
     ] {
         cases.push(Case::of(format!("a tree {name}"), tree(|w| w.object(ObjectType::Tree, bytes)), REFUSED));
     }
-    cases.push(Case::of("a tree with an object that is not there", tree(|w| w.tree_with(&[("100644", b"x", Oid::from_bytes(&[7; 20]).expect("an id"))])), REFUSED));
+    cases.push(Case::of(
+        "a tree with an object that is not there",
+        tree(|w| w.tree_with(&[("100644", b"x", Oid::from_bytes(&[7; 20]).expect("an id"))])),
+        REFUSED,
+    ));
 
     // What is only ugly is data: it goes into the image as it is.
     let ugly: [&[u8]; 16] = [
-        b"a", b"A", "é".as_bytes(), "e\u{301}".as_bytes(), b"a\nFORGED", b"a\r\nFORGED", b"\x1b[2J\x1b]0;x\x07", "\u{202e}gnp.exe".as_bytes(), b" ", b"-rf", b"--", b"*", b"a\\b", b"$(id)", b"CON", "\u{2028}FORGED".as_bytes(),
+        b"a",
+        b"A",
+        "é".as_bytes(),
+        "e\u{301}".as_bytes(),
+        b"a\nFORGED",
+        b"a\r\nFORGED",
+        b"\x1b[2J\x1b]0;x\x07",
+        "\u{202e}gnp.exe".as_bytes(),
+        b" ",
+        b"-rf",
+        b"--",
+        b"*",
+        b"a\\b",
+        b"$(id)",
+        b"CON",
+        "\u{2028}FORGED".as_bytes(),
     ];
-    cases.push(Case::of("names that differ in case and form alone, with escapes and new lines", files(&ugly.map(|name| ("100644", name, &b"x"[..]))), End::Builds));
+    cases.push(Case::of(
+        "names that differ in case and form alone, with escapes and new lines",
+        files(&ugly.map(|name| ("100644", name, &b"x"[..]))),
+        End::Builds,
+    ));
     let keys: [&[u8]; 3] = [b"\x1b[2J\nFORGED.pem", b"a\r\nFORGED.key", "\u{202e}FORGED.p12".as_bytes()];
     cases.push(Case::of("key files whose names forge lines", files(&keys.map(|name| ("100644", name, &b"x"[..]))), End::Builds));
     cases.push(Case::of("a name of 255 bytes", files(&[("100644", &[b'n'; 255], b"x")]), End::Builds));
@@ -80,7 +127,17 @@ pub fn names() -> Vec<Case> {
 
 pub fn shapes() -> Vec<Case> {
     let mut cases = Vec::new();
-    let targets: [&[u8]; 9] = [b"/etc/passwd", b"../../../../etc/passwd", b"link", b".", b"/proc/self/environ", b"/dev/zero", b"\x1b[2J\nFORGED", b"/var/run/docker.sock", b"a/../../b"];
+    let targets: [&[u8]; 9] = [
+        b"/etc/passwd",
+        b"../../../../etc/passwd",
+        b"link",
+        b".",
+        b"/proc/self/environ",
+        b"/dev/zero",
+        b"\x1b[2J\nFORGED",
+        b"/var/run/docker.sock",
+        b"a/../../b",
+    ];
     for target in targets {
         let shown = String::from_utf8_lossy(target).into_owned();
         cases.push(Case::of(format!("a link to {shown:?}"), files(&[("120000", b"link", target)]), End::Builds));
@@ -91,22 +148,48 @@ pub fn shapes() -> Vec<Case> {
     let invalid = End::Fails(&["context.dockerfile_invalid"]);
     for target in [&b"/etc/passwd"[..], b"../Dockerfile", b"../../../../root/.ssh/id_rsa", b"Dockerfile", b"/proc/self/environ"] {
         let shown = String::from_utf8_lossy(target).into_owned();
-        cases.push(Case::of(format!("a Dockerfile that is a link to {shown}"), files(&[("120000", b"Dockerfile", target)]), invalid.clone()));
+        cases.push(Case::of(
+            format!("a Dockerfile that is a link to {shown}"),
+            files(&[("120000", b"Dockerfile", target)]),
+            invalid.clone(),
+        ));
     }
-    cases.push(Case::of("a Dockerfile that is a link to nothing", files(&[("120000", b"Dockerfile", b"nowhere")]), End::Fails(&["context.no_dockerfile"])));
-    cases.push(Case::of("a Dockerfile that is a link to a file", files(&[("120000", b"Dockerfile", b"build"), ("100644", b"build", b"FROM busybox:base\n")]), End::Builds));
+    cases.push(Case::of(
+        "a Dockerfile that is a link to nothing",
+        files(&[("120000", b"Dockerfile", b"nowhere")]),
+        End::Fails(&["context.no_dockerfile"]),
+    ));
+    cases.push(Case::of(
+        "a Dockerfile that is a link to a file",
+        files(&[("120000", b"Dockerfile", b"build"), ("100644", b"build", b"FROM busybox:base\n")]),
+        End::Builds,
+    ));
     let chain = tree(|w| {
-        let mut entries: Vec<(String, Vec<u8>)> = (0..60).map(|n| (format!("l{n:02}"), format!("l{:02}", n + 1).into_bytes())).collect();
+        let mut entries: Vec<(String, Vec<u8>)> =
+            (0..60).map(|n| (format!("l{n:02}"), format!("l{:02}", n + 1).into_bytes())).collect();
         entries.insert(0, ("Dockerfile".to_owned(), b"l00".to_vec()));
         w.tree(&entries.iter().map(|(name, target)| ("120000", name.as_bytes(), w.blob(target))).collect::<Vec<Entry>>())
     });
     cases.push(Case::of("a Dockerfile behind sixty links", chain, invalid.clone()));
-    cases.push(Case::of("a Dockerfile that is a folder", tree(|w| w.tree(&[("40000", b"Dockerfile", w.tree(&[]))])), invalid.clone()));
+    cases.push(Case::of(
+        "a Dockerfile that is a folder",
+        tree(|w| w.tree(&[("40000", b"Dockerfile", w.tree(&[]))])),
+        invalid.clone(),
+    ));
     let module = || Oid::from_bytes(&[9; 20]).expect("an id");
-    cases.push(Case::of("a Dockerfile that is a submodule", tree(|w| w.tree(&[("160000", b"Dockerfile", module())])), invalid.clone()));
-    cases.push(Case::of("a Dockerfile of fifty megabytes", files(&[("100644", b"Dockerfile", &vec![b'#'; 49_000_000])]), invalid.clone()));
+    cases.push(Case::of(
+        "a Dockerfile that is a submodule",
+        tree(|w| w.tree(&[("160000", b"Dockerfile", module())])),
+        invalid.clone(),
+    ));
+    cases.push(Case::of(
+        "a Dockerfile of fifty megabytes",
+        files(&[("100644", b"Dockerfile", &vec![b'#'; 49_000_000])]),
+        invalid.clone(),
+    ));
     let modules = b"[submodule \"--upload-pack=touch /tmp/pwned\"]\n\tpath = ../../x\n\turl = --upload-pack=touch\n\tupdate = !touch /tmp/pwned\n";
-    let submodule = tree(|w| w.tree_with(&[("100644", b".gitmodules", w.blob(modules)), ("160000", b"\x1b[2J\nFORGED", module())]));
+    let submodule =
+        tree(|w| w.tree_with(&[("100644", b".gitmodules", w.blob(modules)), ("160000", b"\x1b[2J\nFORGED", module())]));
     cases.push(Case::of("a submodule that names commands", submodule, End::Builds));
     let attributes = files(&[("100644", b".gitattributes", b"* filter=lfs diff=lfs merge=lfs -text export-subst ident\n*.c filter=evil\n"), ("100644", b".lfsconfig", b"[lfs]\n\turl = http://169.254.169.254\n"), ("100644", b"a", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n")]);
     cases.push(Case::of("attributes that name filters", attributes, End::Builds));
@@ -141,10 +224,20 @@ pub fn shapes() -> Vec<Case> {
         w.tree_with(&[("40000", b"many", w.tree(&names.iter().map(|n| ("100644", n.as_bytes(), blob)).collect::<Vec<Entry>>()))])
     });
     cases.push(Case::of("30,000 files in one folder", many, TOO_LARGE));
-    cases.push(Case::of("a file of sixty megabytes that packs to nothing", files(&[("100644", b"zeros", &vec![0; 60_000_000])]), TOO_LARGE));
-    cases.push(Case::of("a file of forty megabytes that packs to nothing", files(&[("100644", b"zeros", &vec![0; 40_000_000])]), End::Builds));
+    cases.push(Case::of(
+        "a file of sixty megabytes that packs to nothing",
+        files(&[("100644", b"zeros", &vec![0; 60_000_000])]),
+        TOO_LARGE,
+    ));
+    cases.push(Case::of(
+        "a file of forty megabytes that packs to nothing",
+        files(&[("100644", b"zeros", &vec![0; 40_000_000])]),
+        End::Builds,
+    ));
 
-    let ignored = |bytes: &[u8], end: End, name: &str| Case::of(format!("a .dockerignore {name}"), files(&[("100644", b".dockerignore", bytes), ("100644", b"a", b"x")]), end);
+    let ignored = |bytes: &[u8], end: End, name: &str| {
+        Case::of(format!("a .dockerignore {name}"), files(&[("100644", b".dockerignore", bytes), ("100644", b"a", b"x")]), end)
+    };
     let lines: String = (0..100_000).map(|n| format!("folder{n}/file\n")).collect();
     cases.push(ignored(lines.as_bytes(), End::Builds, "of 100,000 lines"));
     let lines: String = (0..100_000).map(|n| format!("folder{n}/**/*.tmp{n}\n")).collect();
@@ -161,7 +254,11 @@ pub fn shapes() -> Vec<Case> {
     cases.push(ignored(b"[\x1b[2JFORGED\n", invalid.clone(), "whose mistake has escapes"));
     cases.push(ignored(&vec![b'a'; 70_000], invalid.clone(), "with a line of 70 KB"));
     cases.push(ignored(&b"abcdefghijklmno\n".repeat(330_000), invalid, "of five megabytes"));
-    cases.push(Case::of("a .dockerignore that is a link to /etc/passwd", files(&[("120000", b".dockerignore", b"/etc/passwd")]), End::Builds));
+    cases.push(Case::of(
+        "a .dockerignore that is a link to /etc/passwd",
+        files(&[("120000", b".dockerignore", b"/etc/passwd")]),
+        End::Builds,
+    ));
     let folder = tree(|w| w.tree_with(&[("40000", b".dockerignore", w.tree(&[("100644", b"a", w.blob(b"x"))]))]));
     cases.push(Case::of("a .dockerignore that is a folder", folder, End::Builds));
 
@@ -187,27 +284,101 @@ pub fn builds() -> Vec<Case> {
     dockerfile("of a forged instruction", b"FROM busybox:base\nRU\x1b[2JN\r\nFORGED x\n", syntax());
     dockerfile("of one line of a megabyte", &[b"FROM ".as_slice(), &vec![b'x'; 1_000_000]].concat(), syntax());
     dockerfile("of five hundred stages", "FROM busybox:base\n".repeat(500).as_bytes(), End::Builds);
-    dockerfile("of a stage that is its own base", b"FROM a AS a\n", End::Fails(&["dockerfile.base_image", "build.pull_unreachable", "dockerfile.syntax", "dockerfile.build"]));
-    dockerfile("that copies from above", b"FROM busybox:base\nCOPY ../../../etc/passwd /\n", End::Fails(&["dockerfile.copy_missing"]));
-    dockerfile("that copies what is not there", b"FROM busybox:base\nCOPY \"\x1b[2J\" /\n", End::Fails(&["dockerfile.copy_missing", "dockerfile.syntax"]));
-    dockerfile("that wants the host's network", b"FROM busybox:base\nRUN --network=host true\n", End::Fails(&["dockerfile.build", "dockerfile.syntax", "engine.error"]));
-    dockerfile("that wants to be insecure", b"FROM busybox:base\nRUN --security=insecure true\n", End::Fails(&["dockerfile.build", "dockerfile.syntax", "engine.error"]));
+    dockerfile(
+        "of a stage that is its own base",
+        b"FROM a AS a\n",
+        End::Fails(&["dockerfile.base_image", "build.pull_unreachable", "dockerfile.syntax", "dockerfile.build"]),
+    );
+    dockerfile(
+        "that copies from above",
+        b"FROM busybox:base\nCOPY ../../../etc/passwd /\n",
+        End::Fails(&["dockerfile.copy_missing"]),
+    );
+    dockerfile(
+        "that copies what is not there",
+        b"FROM busybox:base\nCOPY \"\x1b[2J\" /\n",
+        End::Fails(&["dockerfile.copy_missing", "dockerfile.syntax"]),
+    );
+    dockerfile(
+        "that wants the host's network",
+        b"FROM busybox:base\nRUN --network=host true\n",
+        End::Fails(&["dockerfile.build", "dockerfile.syntax", "engine.error"]),
+    );
+    dockerfile(
+        "that wants to be insecure",
+        b"FROM busybox:base\nRUN --security=insecure true\n",
+        End::Fails(&["dockerfile.build", "dockerfile.syntax", "engine.error"]),
+    );
     dockerfile("that wants the agent's keys", b"FROM busybox:base\nRUN --mount=type=ssh true\n", End::Builds);
-    dockerfile("that needs the agent's keys", b"FROM busybox:base\nRUN --mount=type=ssh,required=true true\n", End::Fails(&["dockerfile.build", "dockerfile.syntax", "engine.error", "dockerfile.secret_missing"]));
-    dockerfile("that needs a secret of another path", b"FROM busybox:base\nRUN --mount=type=secret,id=../../etc/passwd,required=true true\n", End::Fails(&["dockerfile.secret_missing"]));
-    dockerfile("that mounts the host", b"FROM busybox:base\nRUN --mount=type=bind,source=/etc,target=/host test ! -e /host/shadow\n", End::Fails(&["dockerfile.copy_missing", "dockerfile.build", "dockerfile.step_failed", "engine.error"]));
-    dockerfile("that claims another worker's labels", b"FROM busybox:base\nLABEL dev.slipway.worker=x dev.slipway.deployment=y dev.slipway.service=z dev.slipway.attempt=9\n", End::Builds);
+    dockerfile(
+        "that needs the agent's keys",
+        b"FROM busybox:base\nRUN --mount=type=ssh,required=true true\n",
+        End::Fails(&["dockerfile.build", "dockerfile.syntax", "engine.error", "dockerfile.secret_missing"]),
+    );
+    dockerfile(
+        "that needs a secret of another path",
+        b"FROM busybox:base\nRUN --mount=type=secret,id=../../etc/passwd,required=true true\n",
+        End::Fails(&["dockerfile.secret_missing"]),
+    );
+    dockerfile(
+        "that mounts the host",
+        b"FROM busybox:base\nRUN --mount=type=bind,source=/etc,target=/host test ! -e /host/shadow\n",
+        End::Fails(&["dockerfile.copy_missing", "dockerfile.build", "dockerfile.step_failed", "engine.error"]),
+    );
+    dockerfile(
+        "that claims another worker's labels",
+        b"FROM busybox:base\nLABEL dev.slipway.worker=x dev.slipway.deployment=y dev.slipway.service=z dev.slipway.attempt=9\n",
+        End::Builds,
+    );
     dockerfile("that prints what forges lines", format!("FROM busybox:base\nRUN printf 'a\\r\\n{FORGED}\\033[2J\\033]0;x\\007\\n\\342\\200\\256x\\n\\233 31m\\n\\302\\233 31m\\n'; printf '\\r{FORGED}\\n' >&2\n").as_bytes(), End::Builds);
-    dockerfile("that prints a line of a megabyte", b"FROM busybox:base\nRUN head -c 1000000 /dev/zero | tr '\\0' x\n", End::Builds);
+    dockerfile(
+        "that prints a line of a megabyte",
+        b"FROM busybox:base\nRUN head -c 1000000 /dev/zero | tr '\\0' x\n",
+        End::Builds,
+    );
     dockerfile("that prints bytes that are no text", b"FROM busybox:base\nRUN head -c 50000 /dev/urandom\n", End::Builds);
-    dockerfile("that fails with escapes", b"FROM busybox:base\nRUN printf '\\033[2J\\nFORGED\\n'; exit 3 # \x1b[2J\n", End::Fails(&["dockerfile.step_failed", "dockerfile.syntax"]));
+    dockerfile(
+        "that fails with escapes",
+        b"FROM busybox:base\nRUN printf '\\033[2J\\nFORGED\\n'; exit 3 # \x1b[2J\n",
+        End::Fails(&["dockerfile.step_failed", "dockerfile.syntax"]),
+    );
     dockerfile("that pretends to be pushed", b"FROM busybox:base\nRUN echo 'latest: digest: sha256:0000000000000000000000000000000000000000000000000000000000000000 size: 1'\n", End::Builds);
-    dockerfile("that pretends to have failed", b"FROM busybox:base\nRUN echo 'The deployment was cancelled. [build.cancelled]'\n", End::Builds);
-    dockerfile("that forks without end", b"FROM busybox:base\nRUN (ulimit -u 1; true); i=0; while [ $i -lt 300 ]; do sleep 0.2 & i=$((i+1)); done; wait\n", End::Builds);
-    dockerfile("for another frontend", b"# syntax=127.0.0.1:1/evil/frontend\nFROM busybox:base\n", End::Fails(&["dockerfile.frontend", "build.pull_unreachable", "dockerfile.base_image"]));
-    dockerfile("for a frontend that is none", b"# syntax=busybox:base\nFROM busybox:base\n", End::Fails(&["dockerfile.frontend", "dockerfile.build", "engine.error", "dockerfile.base_image", "build.pull_unreachable"]));
-    dockerfile("from an address that nobody has", b"FROM 127.0.0.1:1/x/y:z\n", End::Fails(&["dockerfile.base_image", "build.pull_unreachable"]));
-    dockerfile("from a name that is none", b"FROM ../../x\n", End::Fails(&["dockerfile.base_image", "dockerfile.syntax", "dockerfile.build"]));
+    dockerfile(
+        "that pretends to have failed",
+        b"FROM busybox:base\nRUN echo 'The deployment was cancelled. [build.cancelled]'\n",
+        End::Builds,
+    );
+    dockerfile(
+        "that forks without end",
+        b"FROM busybox:base\nRUN (ulimit -u 1; true); i=0; while [ $i -lt 300 ]; do sleep 0.2 & i=$((i+1)); done; wait\n",
+        End::Builds,
+    );
+    dockerfile(
+        "for another frontend",
+        b"# syntax=127.0.0.1:1/evil/frontend\nFROM busybox:base\n",
+        End::Fails(&["dockerfile.frontend", "build.pull_unreachable", "dockerfile.base_image"]),
+    );
+    dockerfile(
+        "for a frontend that is none",
+        b"# syntax=busybox:base\nFROM busybox:base\n",
+        End::Fails(&[
+            "dockerfile.frontend",
+            "dockerfile.build",
+            "engine.error",
+            "dockerfile.base_image",
+            "build.pull_unreachable",
+        ]),
+    );
+    dockerfile(
+        "from an address that nobody has",
+        b"FROM 127.0.0.1:1/x/y:z\n",
+        End::Fails(&["dockerfile.base_image", "build.pull_unreachable"]),
+    );
+    dockerfile(
+        "from a name that is none",
+        b"FROM ../../x\n",
+        End::Fails(&["dockerfile.base_image", "dockerfile.syntax", "dockerfile.build"]),
+    );
     cases
 }
 
@@ -221,15 +392,40 @@ pub fn commits() -> Vec<Case> {
         cases.push(Case::of(format!("a commit {name}"), wild.repository, end));
     };
     let odd = || End::Fails(&["git.protocol", "git.unreachable", "git.commit_gone", "git.branch_not_found", "source.bad_path"]);
-    commit("with a forged message", &|t| format!("tree {t}\nauthor {who}\ncommitter {who}\n\n\x1b[2J\x1b]0;x\x07\r{FORGED} \u{202e}{}\nmore", "x".repeat(1_000_000)), End::Builds);
-    commit("with a forged author", &|t| format!("tree {t}\nauthor \x1b[2J\r{FORGED} <> 1 +0000\ncommitter {who}\n\nx"), End::Builds);
+    commit(
+        "with a forged message",
+        &|t| {
+            format!(
+                "tree {t}\nauthor {who}\ncommitter {who}\n\n\x1b[2J\x1b]0;x\x07\r{FORGED} \u{202e}{}\nmore",
+                "x".repeat(1_000_000)
+            )
+        },
+        End::Builds,
+    );
+    commit(
+        "with a forged author",
+        &|t| format!("tree {t}\nauthor \x1b[2J\r{FORGED} <> 1 +0000\ncommitter {who}\n\nx"),
+        End::Builds,
+    );
     commit("of the far future", &|t| format!("tree {t}\nauthor {who}\ncommitter A <a@e> 99999999999999 +0000\n\nx"), End::Builds);
-    commit("of a time that no number holds", &|t| format!("tree {t}\nauthor {who}\ncommitter A <a@e> 99999999999999999999999 +9999\n\nx"), End::Builds);
-    commit("in an encoding that is none", &|t| format!("tree {t}\nauthor {who}\ncommitter {who}\nencoding \x1b[2J\n\nx"), End::Builds);
+    commit(
+        "of a time that no number holds",
+        &|t| format!("tree {t}\nauthor {who}\ncommitter A <a@e> 99999999999999999999999 +9999\n\nx"),
+        End::Builds,
+    );
+    commit(
+        "in an encoding that is none",
+        &|t| format!("tree {t}\nauthor {who}\ncommitter {who}\nencoding \x1b[2J\n\nx"),
+        End::Builds,
+    );
     commit("without a tree", &|_| format!("author {who}\ncommitter {who}\n\nx"), odd());
     commit("of nothing", &|_| String::new(), odd());
     commit("of a tree that is not there", &|_| format!("tree {}\nauthor {who}\ncommitter {who}\n\nx", "7".repeat(40)), odd());
-    commit("whose parent is not there", &|t| format!("tree {t}\nparent {}\nauthor {who}\ncommitter {who}\n\nx", "7".repeat(40)), End::Fails(&["git.protocol", "git.unreachable", "git.commit_gone"]));
+    commit(
+        "whose parent is not there",
+        &|t| format!("tree {t}\nparent {}\nauthor {who}\ncommitter {who}\n\nx", "7".repeat(40)),
+        End::Fails(&["git.protocol", "git.unreachable", "git.commit_gone"]),
+    );
 
     let wild = Wild::new();
     wild.branch("main", wild.blob(b"x"));
@@ -240,15 +436,26 @@ pub fn commits() -> Vec<Case> {
     let wild = Wild::new();
     let mut tag = wild.commit(wild.tree_with(&[]));
     for n in 0..100 {
-        tag = wild.object(ObjectType::Tag, format!("object {tag}\ntype {}\ntag \x1b[2J\ntagger {who}\n\nx", if n == 0 { "commit" } else { "tag" }).as_bytes());
+        tag = wild.object(
+            ObjectType::Tag,
+            format!("object {tag}\ntype {}\ntag \x1b[2J\ntagger {who}\n\nx", if n == 0 { "commit" } else { "tag" }).as_bytes(),
+        );
     }
     wild.branch("main", tag);
-    cases.push(Case::of("a branch behind a hundred tags", wild.repository, End::Fails(&["git.protocol", "git.unreachable", "git.commit_gone", "git.branch_not_found"])));
+    cases.push(Case::of(
+        "a branch behind a hundred tags",
+        wild.repository,
+        End::Fails(&["git.protocol", "git.unreachable", "git.commit_gone", "git.branch_not_found"]),
+    ));
     let wild = Wild::new();
     let commit = wild.commit(wild.tree_with(&[]));
     for name in ["maim", "main\u{202e}", "main\u{2028}FORGED", "mai"] {
         wild.branch(name, commit);
     }
-    cases.push(Case::of("branches that are nearly the one, with escapes", wild.repository, End::Fails(&["git.branch_not_found"])));
+    cases.push(Case::of(
+        "branches that are nearly the one, with escapes",
+        wild.repository,
+        End::Fails(&["git.branch_not_found"]),
+    ));
     cases
 }

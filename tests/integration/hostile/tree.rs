@@ -60,7 +60,9 @@ impl Wild {
     /// Lets a branch point to any object.
     pub fn branch(&self, name: &str, to: Oid) {
         let path = self.git.path().join("refs/heads").join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).and_then(|()| std::fs::write(path, format!("{to}\n"))).expect("a ref");
+        std::fs::create_dir_all(path.parent().expect("a folder"))
+            .and_then(|()| std::fs::write(path, format!("{to}\n")))
+            .expect("a ref");
     }
 
     /// `main` is a commit of this tree.
