@@ -181,8 +181,8 @@ proptest! {
         let vertexes = names.into_iter().zip(errors.into_iter().chain(std::iter::repeat(String::new())));
         let vertexes = vertexes.map(|((digest, name, from, to), error)| Vertex { digest, name, started: time(from), completed: time(to), error, ..Default::default() });
         let output = printed.into_iter().map(|(step, stream, text)| log(&step, stream, &text)).collect();
+        let colours = regex::Regex::new("\x1b\\[[0-9;:]*m").expect("a regex");
         for (_, line) in told(vec![steps(vertexes.collect()), logs(output)]) {
-            let colours = regex::Regex::new("\x1b\\[[0-9;:]*m").expect("a regex");
             prop_assert!(!colours.replace_all(&line, "").chars().any(|c| c.is_control() && c != '\t'), "{line:?}");
         }
     }
