@@ -34,6 +34,8 @@ pub struct Housekeeper {
     /// The attempts that may own something on this host.
     pub live: Live,
     built: Notify,
+    /// There is no room: what can be removed is.
+    short: Notify,
     /// Why there is no room for another job.
     no_room: Mutex<Option<String>>,
 }
@@ -49,6 +51,7 @@ impl Housekeeper {
             min_free_disk,
             live: Live::default(),
             built: Notify::new(),
+            short: Notify::new(),
             no_room: Mutex::new(None),
         }
     }
@@ -104,8 +107,11 @@ impl Housekeeper {
             let engine_root = disk::engine_root(&self.engine).await;
             let room = match disk::measure_all(self.work_dir.clone(), engine_root).await {
                 Ok(spaces) => disk::enough(&spaces, self.min_free_disk).err().map(|failure| failure.to_string()),
-                Err(error) => Some(format!("the free space of WORK_DIR cannot be measured: {error}")),
+                Err(error) => Some(format!("No job is claimed: the free space of WORK_DIR cannot be measured: {error}")),
             };
+            if room.is_some() {
+                self.short.notify_one();
+            }
             *self.no_room.lock().unwrap_or_else(PoisonError::into_inner) = room;
         }
     }
@@ -122,6 +128,7 @@ impl Housekeeper {
         loop {
             tokio::select! {
                 () = self.built.notified() => {}
+                () = self.short.notified() => self.sweep().await,
                 _ = sweep.tick() => {
                     self.sweep().await;
                     forget_unused(contexts).await;

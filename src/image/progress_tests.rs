@@ -182,6 +182,23 @@ fn steps_keep_their_numbers_while_they_print_by_turns() {
 }
 
 proptest! {
+    /// Whatever an Engine (or a frontend through it) says of a build, a line moves no cursor and forges no other.
+    #[test]
+    fn no_status_brings_the_worker_down_or_forges_a_line(
+        names in proptest::collection::vec(("[ab]", "(\\[internal\\] |\\[1/2\\] |\x1b\\[2J|\n|\r|\u{202e}|\\PC){0,6}", any::<Option<i64>>(), any::<Option<i64>>()), 0..6),
+        printed in proptest::collection::vec(("[ab]", any::<i64>(), any::<Vec<u8>>()), 0..6),
+        errors in proptest::collection::vec("(\x1b\\[2J|\n|context canceled|\\PC){0,4}", 0..3),
+    ) {
+        let time = |at: Option<i64>| at.map(|seconds| Timestamp { seconds, nanos: (seconds >> 32) as i32 });
+        let vertexes = names.into_iter().zip(errors.into_iter().chain(std::iter::repeat(String::new())));
+        let vertexes = vertexes.map(|((digest, name, from, to), error)| Vertex { digest, name, started: time(from), completed: time(to), error, ..Default::default() });
+        let output = printed.into_iter().map(|(step, stream, text)| log(&step, stream, &text)).collect();
+        let colours = regex::Regex::new("\x1b\\[[0-9;:]*m").expect("a regex");
+        for (_, line) in told(vec![steps(vertexes.collect()), logs(output)]) {
+            prop_assert!(!colours.replace_all(&line, "").chars().any(|c| c.is_control() && c != '\t'), "{line:?}");
+        }
+    }
+
     #[test]
     fn every_line_of_a_step_comes_out_once_in_order_however_buildkit_cuts_it(
         lines in proptest::collection::vec("[a-z ]{0,12}", 1..40),

@@ -7,6 +7,8 @@ mod public;
 mod redactor;
 
 #[cfg(test)]
+mod generated_tests;
+#[cfg(test)]
 mod tests;
 
 pub use active::ActiveSecrets;

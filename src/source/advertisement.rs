@@ -78,4 +78,15 @@ mod tests {
         assert!(!has_capabilities(b"001e# service=git-upload-pack\n0000013a0000 HEAD"));
         assert!(!has_capabilities(b"001e# service=git-upload-pack\n0000013a0000 HEAD\0multi_ack"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_server_bring_the_worker_down(bytes: Vec<u8>, head in "[0-9a-f]{4}(ERR |# service=)?\\PC{0,40}\0?(shallow|object-format=sha256| |\n){0,6}") {
+            for answer in [&bytes[..], head.as_bytes()] {
+                let _ = (has_capabilities(answer), names_by_sha256(answer), abilities(answer).shallow);
+                let refused = refusal(answer);
+                proptest::prop_assert!(refused.is_none_or(|text| text.len() <= answer.len() * 3));
+            }
+        }
+    }
 }

@@ -28,8 +28,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub struct Supervisor {
     shared: Arc<Shared>,
     slots: Arc<Semaphore>,
-    /// What was claimed before the restart and is to be built, oldest first.
-    resumed: VecDeque<Claim>,
+    /// Claimed and to be built as soon as that may be, oldest first: before the restart, or while it was not known yet that it may not.
+    waiting: VecDeque<Claim>,
     attempts: JoinSet<u64>,
     /// Which task works on which deployment, and how it is told to stop.
     running: HashMap<u64, (Option<DeploymentId>, mpsc::Sender<Stop>)>,
@@ -43,7 +43,7 @@ impl Supervisor {
         let mut supervisor = Self {
             shared,
             slots,
-            resumed: VecDeque::new(),
+            waiting: VecDeque::new(),
             attempts: JoinSet::new(),
             running: HashMap::new(),
             next_key: 0,
@@ -51,7 +51,7 @@ impl Supervisor {
         };
         for claim in resumed {
             match claim.fate {
-                ClaimFate::Build | ClaimFate::BuildAlone => supervisor.resumed.push_back(claim),
+                ClaimFate::Build | ClaimFate::BuildAlone => supervisor.waiting.push_back(claim),
                 // Only its end is to be told.
                 _ => supervisor.start(claim, None),
             }
@@ -66,14 +66,16 @@ impl Supervisor {
         let mut look = tokio::time::interval(PAUSE);
         loop {
             let waiting_for_slot = slot.is_none();
-            if slot.is_some()
-                && let Some(resumed) = self.resumed.pop_front()
+            let may_claim = self.may_claim();
+            if may_claim
+                && slot.is_some()
+                && let Some(waiting) = self.waiting.pop_front()
             {
-                self.start(resumed, slot.take());
+                self.start(waiting, slot.take());
                 continue;
             }
-            if slot.is_some() && !self.may_claim() {
-                // Dropped, not waited for: the next job would be built whose result cannot be told.
+            if !may_claim {
+                // What it has taken, if anything, comes back from the next call.
                 claim = None;
             } else if slot.is_some() && claim.is_none() {
                 let queue = self.shared.queue.clone();
@@ -86,9 +88,7 @@ impl Supervisor {
                 Some(ended) = self.attempts.join_next() => self.ended(ended),
                 claimed = async { match &mut claim { Some(claim) => claim.await, None => std::future::pending().await } } => {
                     claim = None;
-                    if let Some(slot) = slot.take() {
-                        self.start(claimed, Some(slot));
-                    }
+                    self.waiting.push_back(claimed);
                 }
                 free = self.slots.clone().acquire_owned(), if waiting_for_slot => slot = free.ok(),
                 _ = look.tick() => {}
@@ -103,20 +103,23 @@ impl Supervisor {
 
     fn may_claim(&mut self) -> bool {
         let why_not = if self.attempts.len() >= MAX_UNTOLD + self.shared.config.worker.max_concurrent_builds {
-            Some(format!("{} ends are waiting to be told to the dashboard", self.attempts.len()))
+            Some(format!("No job is claimed: {} ends are waiting to be told to the dashboard.", self.attempts.len()))
         } else if let Err(why) = self.shared.reporter.accepts_work() {
             Some(why)
         } else {
             self.shared.housekeeper.room().err()
         };
-        if why_not != self.paused {
+        let may = why_not.is_none();
+        // The same reason with other figures is not said again.
+        let without_figures = |why: &String| why.replace(|c: char| c.is_ascii_digit(), "");
+        if why_not.as_ref().map(without_figures) != self.paused.as_ref().map(without_figures) {
             match &why_not {
-                Some(why) => tracing::warn!("no job is claimed: {why}"),
+                Some(why) => tracing::warn!("{why}"),
                 None => tracing::info!("jobs are claimed again"),
             }
-            self.paused.clone_from(&why_not);
+            self.paused = why_not;
         }
-        why_not.is_none()
+        may
     }
 
     fn start(&mut self, claim: Claim, slot: Option<OwnedSemaphorePermit>) {
@@ -153,7 +156,7 @@ impl Supervisor {
     }
 
     fn notify(&mut self, notice: Notice) {
-        let Some(notice) = self.notify_resumed(notice) else { return };
+        let Some(notice) = self.notify_waiting(notice) else { return };
         let (deployment, stop) = match notice {
             Notice::Cancelled(id) => (id, Stop::Cancelled(lifecycle::cancelled())),
             Notice::Superseded { deployment, by } => (deployment, Stop::Cancelled(lifecycle::superseded(&by))),
@@ -168,18 +171,18 @@ impl Supervisor {
         }
     }
 
-    /// A job from before the restart that still waits for a slot needs none to be ended, or to be let go. Gives other notices back.
-    fn notify_resumed(&mut self, notice: Notice) -> Option<Notice> {
+    /// A claimed job that still waits for a slot needs none to be ended, or to be let go. Gives other notices back.
+    fn notify_waiting(&mut self, notice: Notice) -> Option<Notice> {
         let (deployment, fate) = match &notice {
             Notice::Cancelled(id) => (id, Some(ClaimFate::Cancelled)),
             Notice::Superseded { deployment, by } => (deployment, Some(ClaimFate::Superseded { by: by.clone() })),
             Notice::Lost(id) => (id, None),
             Notice::Claimed(_) => return Some(notice),
         };
-        let Some(at) = self.resumed.iter().position(|claim| claim.deployment.as_ref() == Some(deployment)) else {
+        let Some(at) = self.waiting.iter().position(|claim| claim.deployment.as_ref() == Some(deployment)) else {
             return Some(notice);
         };
-        let claim = self.resumed.remove(at)?;
+        let claim = self.waiting.remove(at)?;
         if let Some(fate) = fate {
             self.start(Claim { fate, ..claim }, None);
         }

@@ -13,6 +13,7 @@ mod git_sources;
 mod hostile;
 mod job_to_image;
 mod long_run;
+mod no_room;
 mod outages;
 mod predecessor;
 mod rig_itself;

@@ -69,6 +69,10 @@ impl PatternMatcher {
         if text.len() > MAX_PATTERN_BYTES {
             return Err("is longer than 4096 bytes");
         }
+        if text.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+            // BuildKit hands patterns on as headers, and no header holds one.
+            return Err("has a control character");
+        }
         let Some(Pattern { exception, text }) = Pattern::parse(text)? else { return Ok(()) };
         let id = u32::try_from(self.exceptions.len()).map_err(|_| "is one too many")?;
         self.exceptions.push(exception);

@@ -139,3 +139,53 @@ async fn without_a_key_it_stays_on_loopback() {
     };
     assert!(matches!(run(config, Terminal::default()).await, Err(ListenError::NeedsKey(_))));
 }
+
+/// Paths and bodies from pieces that mean something to one of its layers, in an order that numbers choose; the same in each run.
+#[tokio::test]
+async fn three_hundred_generated_requests_bring_it_down_or_onto_the_screen_in_no_way() {
+    const PATHS: [&str; 12] =
+        ["webhooks", "deployments", "/", "//", "..", "%2e%2e", "%00", "dpl_1", "logs", "status", "%1b[2J", "follow?x=%0aFORGED"];
+    const BODIES: [&str; 14] = [
+        "{",
+        "}",
+        "\"text\"",
+        "\"type\"",
+        ":",
+        ",",
+        "\"STDOUT\"",
+        "\"\\u001b[2J\\nFORGED\"",
+        "[",
+        "]",
+        "1e999",
+        "\"status\"",
+        "null",
+        "\u{1b}[2J\nFORGED",
+    ];
+    let dashboard = Dashboard::start().await;
+    let mut number = 0x9e37_79b9_7f4a_7c15u64;
+    let mut below = |n: usize| {
+        number ^= number << 13;
+        number ^= number >> 7;
+        number ^= number << 17;
+        (number >> 11) as usize % n
+    };
+    for n in 0..300 {
+        let known = ["webhooks/deployments/dpl_1/logs", "webhooks/deployments/dpl_1/status"];
+        let path = match n % 3 {
+            0 => (0..below(6)).map(|_| PATHS[below(PATHS.len())]).collect(),
+            _ => known[below(2)].to_owned(),
+        };
+        let mut body: String = (0..below(12)).map(|_| BODIES[below(BODIES.len())]).collect();
+        if n % 50 == 0 {
+            body = "[".repeat(100_000);
+        }
+        let status = dashboard.post(&path, body.clone()).await;
+        assert!(matches!(status, 200 | 400 | 404 | 405 | 500), "{status} to {path}: {body}");
+    }
+    let forging = json!({"text": "a\r\u{1b}[2J\u{1b}]0;x\u{7}b", "type": "STDOUT"}).to_string();
+    assert_eq!(dashboard.post("webhooks/deployments/dpl_1/logs", forging).await, 200);
+    assert_eq!(dashboard.log("dpl_1", "still here").await, 200);
+    let (_, screen) = dashboard.end().await;
+    assert!(screen.contains("still here"), "{screen}");
+    assert!(!screen.contains(['\u{1b}', '\r', '\u{7}']), "{screen:?}");
+}

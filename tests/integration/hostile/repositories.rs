@@ -246,7 +246,9 @@ pub fn shapes() -> Vec<Case> {
     cases.push(ignored(format!("{}a\n", "**/".repeat(500)).as_bytes(), End::Builds, "of five hundred double stars"));
     cases.push(ignored(format!("{}b\n", "*a".repeat(1000)).as_bytes(), End::Builds, "of a thousand stars"));
     cases.push(ignored(b"../../etc\n/etc/passwd\n!../..\n..\n.\n", End::Builds, "that leaves the tree"));
-    cases.push(ignored(b"\x00\xff\xfe\n\x1bc\n\r\r\r\n", End::Builds, "of bytes that are no text"));
+    cases.push(ignored(b"\xff\xfe\n\xed\xa0\x80\n\r\r\r\n", End::Builds, "of bytes that are no text"));
+    cases.push(ignored(b"a\x00b\n", End::Fails(&["context.ignore_invalid"]), "of zeros"));
+    cases.push(ignored(b"a\x1bcb\n", End::Fails(&["context.ignore_invalid"]), "of escapes"));
     let invalid = End::Fails(&["context.ignore_invalid"]);
     cases.push(ignored(b"[\n", invalid.clone(), "with an open bracket"));
     cases.push(ignored(b"[\x1b[2JFORGED\n", invalid.clone(), "whose mistake has escapes"));
@@ -295,7 +297,7 @@ pub fn builds() -> Vec<Case> {
     dockerfile(
         "that copies what is not there",
         b"FROM busybox:base\nCOPY \"\x1b[2J\" /\n",
-        End::Fails(&["dockerfile.copy_missing", "dockerfile.syntax"]),
+        End::Fails(&["dockerfile.copy_missing", "dockerfile.syntax", "dockerfile.build"]),
     );
     dockerfile(
         "that wants the host's network",
