@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench fmt lint
+.PHONY: help setup demo test campaign bench fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ demo: setup ## four jobs from push to image, live, on parts of its own
 test: setup ## all tests, on real parts of their own
 	@cargo test --locked --no-run
 	@scripts/parts run -- cargo test --locked
+
+campaign: setup ## kills, outages and take-overs at every stage, for half an hour and more; SEED= ROUNDS= OUTAGE_SECONDS=
+	@cargo test --locked --no-run --test campaign
+	@scripts/parts run -- cargo test --locked --test campaign -- --kills 200 --takeover --matrix
 
 bench: setup ## figures, side by side with the shell's way
 	@cargo bench --locked --no-run

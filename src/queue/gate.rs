@@ -22,12 +22,14 @@ pub struct Gate {
     /// Milliseconds of CLOCK_BOOTTIME after which the gate is shut whatever was told: a process that was frozen, or a
     /// machine that was suspended, finds it shut before its timers have run.
     until: Arc<AtomicU64>,
+    openings: Arc<AtomicU64>,
 }
 
 /// The writing end: the lease keeper's.
 pub(super) struct GateKeeper {
     told: watch::Sender<GateState>,
     until: Arc<AtomicU64>,
+    openings: Arc<AtomicU64>,
 }
 
 /// Time since boot, time in suspend included.
@@ -44,13 +46,14 @@ impl Gate {
     /// A gate that is only told: for roles without a lease. The writer's end is the caller's.
     pub fn new(state: GateState) -> (watch::Sender<GateState>, Gate) {
         let (tx, rx) = watch::channel(state);
-        (tx, Gate { told: rx, until: Arc::new(AtomicU64::new(u64::MAX)) })
+        (tx, Gate { told: rx, until: Arc::new(AtomicU64::new(u64::MAX)), openings: Arc::default() })
     }
     /// A gate that shuts by itself when it is not held open.
     pub(super) fn kept() -> (GateKeeper, Gate) {
         let (tx, rx) = watch::channel(GateState::Shut);
         let until = Arc::new(AtomicU64::new(0));
-        (GateKeeper { told: tx, until: until.clone() }, Gate { told: rx, until })
+        let openings = Arc::new(AtomicU64::new(0));
+        (GateKeeper { told: tx, until: until.clone(), openings: openings.clone() }, Gate { told: rx, until, openings })
     }
     /// Waits until the gate is open. Never returns once the keeper is gone with the gate shut: callers select on their token.
     pub async fn open(&mut self) {
@@ -67,6 +70,11 @@ impl Gate {
             }
         }
     }
+    /// How often it was opened after it had been shut or overdue. Who finds another number than before was behind a shut gate in
+    /// between, even if he never saw it: meanwhile his attempt may have become another worker's.
+    pub fn openings(&self) -> u64 {
+        self.openings.load(Ordering::Acquire)
+    }
     pub fn state(&self) -> GateState {
         if millis(boot_time()) >= self.until.load(Ordering::Acquire) { GateState::Shut } else { *self.told.borrow() }
     }
@@ -76,6 +84,9 @@ impl GateKeeper {
     /// The lease was proved by a request that began at `proved` ([`boot_time`]); the gate stays open for `span` from there.
     /// `true`: it was shut before.
     pub(super) fn hold(&self, proved: Duration, span: Duration) -> bool {
+        if *self.told.borrow() == GateState::Shut || millis(boot_time()) >= self.until.load(Ordering::Acquire) {
+            self.openings.fetch_add(1, Ordering::AcqRel);
+        }
         self.until.store(millis(proved + span), Ordering::Release);
         self.told.send_replace(GateState::Open) == GateState::Shut
     }
@@ -98,6 +109,18 @@ mod tests {
         assert_eq!(gate.state(), GateState::Open);
         keeper.hold(boot_time().saturating_sub(Duration::from_secs(21)), Duration::from_secs(20));
         assert_eq!(gate.state(), GateState::Shut, "proved 21 s ago, and nobody has said shut");
+    }
+
+    #[tokio::test]
+    async fn who_slept_through_a_shut_gate_can_tell_by_its_openings() {
+        let (keeper, gate) = Gate::kept();
+        keeper.hold(boot_time().saturating_sub(Duration::from_secs(21)), Duration::from_secs(20));
+        let before = gate.openings();
+        keeper.hold(boot_time(), Duration::from_secs(20));
+        assert_ne!(gate.openings(), before, "it was overdue, though nobody had said shut");
+        let before = gate.openings();
+        keeper.hold(boot_time(), Duration::from_secs(20));
+        assert_eq!(gate.openings(), before, "held open all the time");
     }
 
     #[tokio::test]

@@ -66,8 +66,9 @@ struct Course {
     tries: u32,
     /// The last refusal, in words for the user.
     refusal: String,
-    /// The gate was shut: the attempt may be another worker's by now, and not even a line may be told then.
-    doubted: bool,
+    /// The gate's opening since which the attempt is known to be ours. Behind a later one it may be another worker's, and not even
+    /// a line may be told then.
+    trusted: u64,
 }
 
 /// Whether the sender goes on.
@@ -92,7 +93,7 @@ impl Sender {
 
     async fn send(&mut self) -> Delivery {
         let pause = self.link.pause.clone();
-        let mut course = Course::default();
+        let mut course = Course { trusted: self.gate.openings(), ..Course::default() };
         loop {
             let (pass, loaded) = tokio::select! {
                 biased;
@@ -103,10 +104,11 @@ impl Sender {
                 },
                 ready = self.ready(&mut course) => ready,
             };
-            if course.doubted {
+            let opening = self.gate.openings();
+            if opening != course.trusted {
                 match self.ask_fence().await {
                     Some(Fenced::Lost) => return Delivery::Lost,
-                    Some(_) => course.doubted = false,
+                    Some(_) => course.trusted = opening,
                     None => {
                         drop(pass);
                         course.tries = course.tries.saturating_add(1);
@@ -165,10 +167,7 @@ impl Sender {
             while !self.link.journal.has_more() {
                 self.link.work.notified().await;
             }
-            if self.gate.state() != GateState::Open {
-                course.doubted = true;
-                self.gate.open().await;
-            }
+            self.gate.open().await;
             let pass = self.dashboard.enter().await;
             if self.gate.state() != GateState::Open {
                 continue;

@@ -21,7 +21,7 @@ pub async fn arrive(fleet: &mut Fleet, stage: Stage, lasts: Duration, random: &m
     match stage {
         Stage::Queued => {
             // Every slot is taken.
-            let busy = Load { pause_ms: lasts.as_millis() as usize / LINES + 100, ..load.clone() };
+            let busy = Load { pause_ms: (lasts.as_millis() as usize + 12_000) / LINES, ..load.clone() };
             for _ in 0..fleet.nodes.len() {
                 let blocks = fleet.push(repository(&busy), LINES, |job| job).await;
                 fleet.dashboard.wait_for_line(&blocks.id, " line 0", SOON).await;

@@ -13,7 +13,7 @@ use crate::fleet::{Fleet, Setup};
 use crate::jobs::{Load, repository};
 use crate::options::Options;
 use crate::random::Random;
-use crate::support::{Body, Job};
+use crate::support::{Body, Job, eventually};
 
 const SOON: Duration = Duration::from_secs(90);
 /// The goal is 45 s from the kill to the start on another host.
@@ -139,13 +139,15 @@ async fn three_dead(fleet: &mut Fleet) -> Result<String, String> {
         Body::Status { status, error: Some(error), .. } if status == "FAILED" && error.contains("[job.crashed_workers]") => {}
         other => return Err(format!("not given up: {other:?}")),
     }
-    let dead: Vec<String> = fleet.redis.command(&["LRANGE", "{builder-queue}:dead", "0", "-1"]).await;
-    match dead.as_slice() {
-        [note] if note.contains(&job.id) && note.contains("job.crashed_workers") => {
-            Ok("FAILED and in the dead letter after three".to_owned())
+    let is_buried = async || {
+        let dead: Vec<String> = fleet.redis.command(&["LRANGE", "{builder-queue}:dead", "0", "-1"]).await;
+        match dead.as_slice() {
+            [note] if note.contains(&job.id) && note.contains("job.crashed_workers") => Ok(()),
+            other => Err(format!("{other:?}")),
         }
-        other => Err(format!("the dead letter list: {other:?}")),
-    }
+    };
+    eventually("it is in the dead letter list", SOON, is_buried).await;
+    Ok("FAILED and in the dead letter after three".to_owned())
 }
 
 async fn frozen(fleet: &mut Fleet, stage: Stage) -> Result<String, String> {
