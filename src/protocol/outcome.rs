@@ -138,11 +138,9 @@ impl Failure {
     /// The failure in at most `max` characters: the way out is cut first, then the cause, and the code stays.
     pub fn within(&self, max: usize) -> String {
         let code = format!(" [{}]", self.code);
-        let for_cause = max.saturating_sub(code.len());
-        if self.cause.chars().count() > for_cause {
-            return cut(&self.cause, for_cause) + &code;
-        }
-        cut(&self.to_string(), max)
+        let told = cut(&self.cause, max.saturating_sub(code.chars().count())) + &code;
+        let room = max.saturating_sub(told.chars().count() + 1);
+        if self.way_out.is_empty() || room == 0 { told } else { format!("{told} {}", cut(&self.way_out, room)) }
     }
     /// Whether trying the same stage again may help. A refusal by the registry is not tried again blindly by stages
     /// that have not renewed their credentials; that is the stage's own business.
