@@ -199,7 +199,10 @@ fn delivered(outcome: Outcome, close: Close, cancel: Option<Failure>, delivery: 
         (Delivery::Stopped, _) => (State::Done, Action::Nothing),
         // The end was not posted (or a BUILDED was in flight when the cancel came): CANCELLED is stored and told.
         (Delivery::Cancelled, cancel) => begin_with(as_cancelled(outcome, cancel.unwrap_or_else(cancelled)), close),
-        (Delivery::Delivered, Some(failure)) if matches!(outcome, Outcome::Builded { .. }) => {
+        // A newer job that came meanwhile says nothing against this one's image: its own end follows.
+        (Delivery::Delivered, Some(failure))
+            if matches!(outcome, Outcome::Builded { .. }) && failure.code != Code::BuildSuperseded =>
+        {
             begin_with(Outcome::Cancelled { failure }, close)
         }
         (Delivery::Delivered | Delivery::Refused, _) => (State::Closing, Action::Close(close)),

@@ -69,12 +69,13 @@ local function is_ours(rec, worker, attempt, seq)
 end
 
 -- 'cancelled' or 'superseded' where that takes the place of what is stored: an end that was not yet sent is voided, a
--- BUILDED that may have been sent is followed by CANCELLED, a FAILED that may have been sent stands.
+-- BUILDED that may have been sent is followed by CANCELLED where the user cancelled, and stands where a newer job came: that one's
+-- end follows. A FAILED that may have been sent stands.
 local function voided(rec)
   if rec.status == 'CANCELLED' then return nil end
   if rec.status == 'FAILED' and rec.posted then return nil end
   if rec.cancelled then return 'cancelled' end
-  if rec.superseded_by then return 'superseded' end
+  if rec.superseded_by and not (rec.status == 'BUILDED' and rec.posted) then return 'superseded' end
   return nil
 end
 
