@@ -128,7 +128,7 @@ impl Ground {
         }
         for case in &group.cases {
             if let Err(miss) = self.check(case).await {
-                println!("MISS {miss}");
+                eprintln!("MISS {miss}");
                 self.misses.push(miss);
             }
         }
@@ -138,7 +138,7 @@ impl Ground {
         self.rig.built(&job).await;
         assert_eq!(self.rig.worker().pid(), self.pid, "it is still the same worker after {}", group.name);
         let peak = self.rig.worker().peak_resident_kib() / 1024;
-        println!("{:4} {}: {:.1} s, {peak} MiB", group.cases.len(), group.name, started.elapsed().as_secs_f32());
+        eprintln!("{:4} {}: {:.1} s, {peak} MiB", group.cases.len(), group.name, started.elapsed().as_secs_f32());
         group.cases.len()
     }
 

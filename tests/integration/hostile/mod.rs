@@ -39,7 +39,7 @@ async fn a_worker_lives_through_hundreds_of_hostile_jobs_repositories_and_server
         count += ground.run(group).await;
     }
     let peak = ground.rig.worker().peak_resident_kib();
-    println!("{count} hostile cases in {:.1} s, {} MiB resident at most", started.elapsed().as_secs_f32(), peak / 1024);
+    eprintln!("{count} hostile cases in {:.1} s, {} MiB resident at most", started.elapsed().as_secs_f32(), peak / 1024);
     ground.end().await;
     assert!(count >= AT_LEAST, "{count} cases");
     assert!(peak <= MEMORY_KIB, "the worker had {peak} KiB resident");

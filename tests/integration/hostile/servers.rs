@@ -164,7 +164,7 @@ pub async fn git(ground: &Ground) -> Vec<Case> {
         ("204 No Content", AWAY),
         ("206 Partial", AWAY),
     ] {
-        let headers = [("content-type", "text/plain"), ("www-authenticate", "Basic realm=\"\x1b[2J\"")];
+        let headers = [("content-type", "text/plain"), ("www-authenticate", "Basic realm=\"FORGED\"")];
         server(&format!("that answers {status:?}"), Answer::http(status, &headers, b"\x1b[2J\r\nFORGED"), None, end);
     }
     let busy = Answer::http("503 Busy", &[("retry-after", "99999999999999999999")], b"");
@@ -182,11 +182,11 @@ pub async fn git(ground: &Ground) -> Vec<Case> {
         "javascript:alert(1)".to_owned(),
         format!("https://evil.example/\x1b[2J/{refs}"),
     ] {
-        let end = End::Fails(&["git.host_not_allowed", "git.protocol"]);
+        let end = End::Fails(&["git.host_not_allowed", "git.protocol", "git.unreachable"]);
         server(&format!("that redirects to {to:?}"), Answer::http("302 Found", &[("location", &to)], b""), None, end);
     }
     for to in ["", "http://", "\u{7f}", "http://[::1", "/login?next=x"] {
-        let end = End::Fails(&["git.protocol", "git.auth", "git.host_not_allowed"]);
+        let end = End::Fails(&["git.protocol", "git.auth", "git.host_not_allowed", "git.unreachable"]);
         server(&format!("that redirects to {to:?}"), Answer::http("301 Moved", &[("location", to)], b""), None, end);
     }
     let circle = Answer::http("307 Again", &[("location", &format!("?{}", &refs[10..]))], b"");
