@@ -193,8 +193,28 @@ impl RegistryStage {
                 ecr.forget(&target.path).await;
                 Err(refused.into_failure())
             }
+            (Backend::Generic(_), PushError::Refused(Refusal::Unauthorized, _)) => {
+                self.push_if_the_login_is_good(target, tag, refused, ctx).await
+            }
             _ => Err(refused.into_failure()),
         }
+    }
+
+    /// An Engine whose first word was answered 503 or 429 goes on without a login, and is refused for that. So the registry is
+    /// asked about the credentials: where it takes them the push is tried once more, where it is away that is the failure.
+    async fn push_if_the_login_is_good(
+        &self,
+        target: Target,
+        tag: &str,
+        refused: PushError,
+        ctx: &StageContext,
+    ) -> Result<(Target, String), Failure> {
+        if let Err(trouble) = manifest::ping(&self.http, &target).await {
+            let failure = trouble.failure(&format!("The push to {} was refused", target.repository()));
+            return Err(if failure.code == Code::RegistryUnreachable { failure } else { refused.into_failure() });
+        }
+        let digest = push::push(&self.engine, &target, tag, self.stall_timeout, ctx).await.map_err(PushError::into_failure)?;
+        Ok((target, digest))
     }
 
     async fn hold(&self, image: &BuiltImage) {
