@@ -11,6 +11,8 @@ use super::script::{Call, PROBE};
 pub const COMMANDS: &[&str] = &[
     "auth",
     "blmove",
+    // the plain way, where another right is lacking
+    "blpop",
     "del",
     "eval",
     "evalsha",

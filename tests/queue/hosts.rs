@@ -232,7 +232,9 @@ async fn three_dead_workers_end_a_job_in_the_dead_letter_and_orderly_ones_do_not
     let seen = within(60, async { [orderly.queue.claim().await, orderly.queue.claim().await] }).await;
     assert!(seen.iter().any(|c| name(c) == "d2") && seen.iter().any(|c| name(c) == "killer"));
     orderly.queue.release().await.unwrap();
+    let lease = orderly.lease();
     orderly.die().await;
+    redis.end_lease(&lease).await;
     let next = within(20, async { [reaper.queue.claim().await, reaper.queue.claim().await] }).await;
     let d2 = next.iter().find(|c| name(c) == "d2").unwrap();
     assert_eq!((d2.attempt, &d2.fate), (2, &ClaimFate::Build));
