@@ -76,6 +76,15 @@ pub enum ClaimFate {
     },
 }
 
+/// What is about to be told to the dashboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// A status on the way (BUILDING, PENDING), or lines.
+    Status,
+    /// The end that was stored.
+    End,
+}
+
 /// What the outcome script said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fenced {
@@ -85,6 +94,8 @@ pub enum Fenced {
     Cancelled,
     /// A newer job of the service superseded it: post CANCELLED naming it.
     Superseded { by: DeploymentId },
+    /// Another end of this attempt is stored and may have been seen: that one is told again, and nothing else.
+    Stands(Outcome),
     /// Not this worker's attempt any more: drop everything without a word.
     Lost,
 }

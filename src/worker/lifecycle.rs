@@ -178,9 +178,16 @@ fn stored(outcome: Outcome, close: Close, fenced: Fenced) -> (State, Action) {
     let outcome = match fenced {
         Fenced::Lost => return (State::Abandoning, Action::Abandon),
         Fenced::Stored => outcome,
+        Fenced::Stands(stands) => return stands_already(stands),
         Fenced::Cancelled => as_cancelled(outcome, cancelled()),
         Fenced::Superseded { by } => as_cancelled(outcome, superseded(&by)),
     };
+    (State::Delivering { outcome: outcome.clone(), close, cancel: None }, Action::Deliver(outcome))
+}
+
+/// An end that may have been seen is told again instead, and the claim closed as it asks for.
+fn stands_already(outcome: Outcome) -> (State, Action) {
+    let close = close_of(&outcome);
     (State::Delivering { outcome: outcome.clone(), close, cancel: None }, Action::Deliver(outcome))
 }
 

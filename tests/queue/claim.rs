@@ -1,6 +1,6 @@
 //! How jobs come in.
 
-use slipway::queue::{ClaimFate, Producer};
+use slipway::queue::{ClaimFate, Producer, Telling};
 
 use crate::rig::*;
 
@@ -168,7 +168,11 @@ async fn a_newer_job_that_was_cancelled_supersedes_nothing() {
     assert_eq!((name(&old), &old.fate), ("old", &ClaimFate::Build));
     let new = worker.claim().await;
     assert_eq!((name(&new), &new.fate), ("new", &ClaimFate::Cancelled));
-    assert_eq!(worker.queue.may_post(&old).await.unwrap(), slipway::queue::Fenced::Stored, "a status on the way may be told");
+    assert_eq!(
+        worker.queue.may_post(&old, Telling::End).await.unwrap(),
+        slipway::queue::Fenced::Stored,
+        "a status on the way may be told"
+    );
     assert_eq!(worker.queue.store_outcome(&old, &builded()).await.unwrap(), slipway::queue::Fenced::Stored);
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use slipway::protocol::Code;
-use slipway::queue::{ClaimFate, Fenced, GateState, Notice, Producer, Standing};
+use slipway::queue::{ClaimFate, Fenced, GateState, Notice, Producer, Standing, Telling};
 
 use crate::proxy::{Link, Proxy};
 use crate::rig::*;
@@ -54,7 +54,7 @@ async fn a_host_that_was_cut_off_while_another_took_over_sends_nothing_and_drops
     within(5, open.open()).await;
     proxy.set(Link::Cut);
     let cut = Instant::now();
-    let asked = one.queue.may_post(&old).await;
+    let asked = one.queue.may_post(&old, Telling::End).await;
     assert!(asked.is_err() && cut.elapsed() < Duration::from_secs(7), "an answer, if only that there is none, comes soon");
     let new = within(50, two.queue.claim()).await;
     assert_eq!(one.gate.state(), GateState::Shut, "shut before anybody could take over");
@@ -62,7 +62,7 @@ async fn a_host_that_was_cut_off_while_another_took_over_sends_nothing_and_drops
     assert_eq!(two.queue.store_outcome(&new, &failed(Code::GitAuth)).await.unwrap(), Fenced::Stored);
     two.queue.acknowledge(&new).await.unwrap();
     proxy.set(Link::Whole);
-    until(10, "the link heals", async || one.queue.may_post(&old).await.is_ok()).await;
+    until(10, "the link heals", async || one.queue.may_post(&old, Telling::End).await.is_ok()).await;
     assert_eq!(one.queue.store_outcome(&old, &builded()).await.unwrap(), Fenced::Lost);
     assert!(!one.queue.give_back(&old).await.unwrap());
     within(20, open.open()).await;
@@ -149,7 +149,7 @@ async fn a_newer_job_of_the_service_cancels_the_older_one_on_another_host_and_it
     tokio::pin!(ended);
     assert!(tokio::time::timeout(Duration::from_secs(1), &mut ended).await.is_err(), "the older one is not closed yet");
     assert_eq!(one.queue.store_outcome(&old, &builded()).await.unwrap(), Fenced::Superseded { by: id("new") });
-    assert_eq!(one.queue.may_post(&old).await.unwrap(), Fenced::Stored, "CANCELLED, naming the newer one");
+    assert_eq!(one.queue.may_post(&old, Telling::End).await.unwrap(), Fenced::Stored, "CANCELLED, naming the newer one");
     one.queue.acknowledge(&old).await.unwrap();
     assert_eq!(within(3, &mut ended).await.unwrap(), Fenced::Stored);
 }

@@ -386,7 +386,8 @@ impl Worker {
             What::Building(_) | What::End(_) => match attempt.fence.take() {
                 None => {
                     if self.linked && luck != Luck::RequestLost {
-                        let said = redis.may_post(self.host, attempt.claim, attempt.knows_cancelled);
+                        let said =
+                            redis.may_post(self.host, attempt.claim, attempt.knows_cancelled, matches!(item, What::End(_)));
                         attempt.fence = (luck == Luck::Good).then_some(said);
                     }
                     return;

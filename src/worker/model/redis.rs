@@ -239,7 +239,7 @@ impl Redis {
     }
 
     /// `knows`: the caller knows that its end is CANCELLED. `None`: no end is stored; a status on the way may be told.
-    pub fn may_post(&mut self, host: Host, claim: Claimed, knows: bool) -> Option<Answer> {
+    pub fn may_post(&mut self, host: Host, claim: Claimed, knows: bool, ends: bool) -> Option<Answer> {
         let Some(mut record) = self.ours(claim, host) else { return Some(Answer::Lost) };
         if let Some(why) = voided(&record) {
             record.outcome = Some(End::Cancelled);
@@ -248,8 +248,11 @@ impl Redis {
             return Some(why.answer());
         }
         record.outcome?;
-        if record.outcome == Some(End::Cancelled) && !knows {
+        if record.outcome == Some(End::Cancelled) && !(ends && knows) {
             return Some(told_before(&record));
+        }
+        if !ends {
+            return Some(if record.posted { Answer::Contradicts } else { Answer::Stored });
         }
         record.posted = true;
         self.records.insert(claim.job, record);
