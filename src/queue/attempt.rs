@@ -100,6 +100,15 @@ pub enum Fenced {
     Lost,
 }
 
+/// What became of a job whose end was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// It is gone.
+    Removed,
+    /// A cancel met its BUILDED on the way: it is there still, and CANCELLED is to be stored and told after it.
+    Cancelled,
+}
+
 /// What happens to a running attempt from outside.
 #[derive(Debug, Clone)]
 pub enum Notice {

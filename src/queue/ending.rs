@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::attempt::{Claim, Fenced, Telling};
+use super::attempt::{Acknowledged, Claim, Fenced, Telling};
 use super::error::QueueError;
 use super::script::{Answer, Call, FINISH, GIVE_BACK, MAY_POST, OUTCOME};
 use super::shared::Shared;
@@ -146,11 +146,14 @@ impl Shared {
     }
 
     /// `note`: for the dead letter list, or "" for a job that ended.
-    pub(super) async fn finish(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
+    pub(super) async fn finish(&self, claim: &Claim, note: &str) -> Result<Acknowledged, QueueError> {
         let mut answer = self.ask_finish(claim, note, "").await?;
         if is_gone(&answer) {
             self.recognised().await?;
             answer = self.ask_finish(claim, note, "1").await?;
+        }
+        if answer.text(0) == "cancelled" {
+            return Ok(Acknowledged::Cancelled);
         }
         self.live.end(claim);
         if note.is_empty() && answer.text(0) != "lost" {
@@ -167,7 +170,7 @@ impl Shared {
             "lost" => warn!(deployment_id = id, "The job ended here, but another worker has it by now."),
             _ => {}
         }
-        Ok(())
+        Ok(Acknowledged::Removed)
     }
 
     pub(super) async fn ask_finish(&self, claim: &Claim, note: &str, without_record: &str) -> Result<Answer, QueueError> {

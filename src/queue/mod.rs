@@ -27,7 +27,7 @@ mod wake;
 mod window;
 
 pub use access::{COMMANDS, rule};
-pub use attempt::{CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver, Telling};
+pub use attempt::{Acknowledged, CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver, Telling};
 pub use error::QueueError;
 pub use gate::{Gate, GateState};
 pub use identity::{IdentityError, IdentityLock, WorkerIdentity, host_key};
@@ -217,16 +217,17 @@ impl Queue {
         }
     }
     /// Removes the job: its end was delivered (or refused for good). A second push of the same deployment that came meanwhile goes
-    /// to the head of the queue if the end was an infrastructure failure, else it is dropped. Idempotent.
+    /// to the head of the queue if the end was an infrastructure failure, else it is dropped. Idempotent. A BUILDED that a cancel
+    /// met on its way is not the end yet: [`Acknowledged::Cancelled`].
     ///
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
-    pub async fn acknowledge(&self, claim: &Claim) -> Result<(), QueueError> {
+    pub async fn acknowledge(&self, claim: &Claim) -> Result<Acknowledged, QueueError> {
         match &self.mode {
             Mode::Scripts(shared) => shared.finish(claim, "").await,
             Mode::Plain(plain) => {
                 plain.finish(claim);
-                Ok(())
+                Ok(Acknowledged::Removed)
             }
         }
     }
@@ -247,7 +248,7 @@ impl Queue {
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn dead_letter(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
         match &self.mode {
-            Mode::Scripts(shared) => shared.finish(claim, note).await,
+            Mode::Scripts(shared) => shared.finish(claim, note).await.map(drop),
             Mode::Plain(plain) => plain.dead_letter(claim, note).await,
         }
     }

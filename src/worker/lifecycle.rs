@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Building ──ended──▶ Storing ──stored──▶ Delivering ──told──▶ Closing ──▶ Done
-//!    │  ▲ stop: token trips,     │ lost            │ cancelled: back to Storing
+//!    │  ▲ stop: token trips,     │ lost            │ cancelled: back to Storing (from Closing too)
 //!    │  │ waits for the pipeline ▼                 ▼ stopped
 //!    └──┴─drained─▶ Returning   Abandoning        Done (the journal waits for the next start)
 //! ```
@@ -79,6 +79,8 @@ pub enum Event {
     Stored(Fenced),
     Delivered(Delivery),
     Closed,
+    /// It was not closed: a cancel came while BUILDED was on its way, and nobody had heard of it yet.
+    CancelledBeforeClose,
     Returned,
     Abandoned,
 }
@@ -154,6 +156,9 @@ pub fn step(state: State, event: Event) -> (State, Action) {
         }
         (State::Delivering { outcome, close, cancel }, Event::Delivered(delivery)) => delivered(outcome, close, cancel, delivery),
 
+        (State::Closing, Event::CancelledBeforeClose) => {
+            begin_with(Outcome::Cancelled { failure: cancelled() }, Close::Acknowledge)
+        }
         (State::Closing, Event::Closed) => (State::Done, Action::Nothing),
         (State::Returning, Event::Returned) => (State::Done, Action::Nothing),
         (State::Abandoning, Event::Abandoned) => (State::Done, Action::Nothing),

@@ -1,7 +1,7 @@
 //! How jobs go out.
 
 use slipway::protocol::{Code, Outcome};
-use slipway::queue::{CancelFound, ClaimFate, Fenced, Notice, Producer, QueueError, Telling};
+use slipway::queue::{Acknowledged, CancelFound, ClaimFate, Fenced, Notice, Producer, QueueError, Telling};
 
 use crate::rig::*;
 
@@ -70,6 +70,27 @@ async fn no_status_on_the_way_follows_an_end_that_may_have_been_seen() {
     assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     assert_eq!(worker.queue.may_post(&claim, Telling::Status).await.unwrap(), Fenced::Stands(builded()));
     assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored, "the end itself may be repeated");
+}
+
+#[tokio::test]
+async fn a_cancel_that_met_a_builded_on_its_way_keeps_the_job_until_cancelled_was_told() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
+    // BUILDED is on its way; the dashboard takes it before the worker hears of the cancel.
+    assert_eq!(producer.cancel(&id("d1")).await.unwrap(), CancelFound::Running { worker: worker.id.clone() });
+    for _ in 0..2 {
+        assert_eq!(worker.queue.acknowledge(&claim).await.unwrap(), Acknowledged::Cancelled);
+    }
+    assert_eq!(redis.len(&worker.claimed()).await, 1);
+    assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.acknowledge(&claim).await.unwrap(), Acknowledged::Removed);
+    assert_eq!(redis.len(&worker.claimed()).await, 0);
 }
 
 #[tokio::test]

@@ -319,10 +319,10 @@ impl Worker {
                 }
             }
             Action::Close(close) => {
-                if reached {
-                    redis.finish(host, claim, close == Close::DeadLetter);
-                }
-                if heard {
+                let finished = reached && redis.finish(host, claim, close == Close::DeadLetter);
+                if heard && !finished {
+                    self.event(job, Event::CancelledBeforeClose);
+                } else if heard {
                     self.journals.remove(&job);
                     self.event(job, Event::Closed);
                 }

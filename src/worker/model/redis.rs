@@ -259,8 +259,12 @@ impl Redis {
         Some(Answer::Stored)
     }
 
-    pub fn finish(&mut self, host: Host, claim: Claimed, dead: bool) {
-        let Some(mut record) = self.ours(claim, host) else { return };
+    /// `false`: a cancel met the BUILDED on its way, and nothing was removed.
+    pub fn finish(&mut self, host: Host, claim: Claimed, dead: bool) -> bool {
+        let Some(mut record) = self.ours(claim, host) else { return true };
+        if !dead && record.cancelled && matches!(record.outcome, Some(End::Builded(_))) {
+            return false;
+        }
         self.claimed[host].retain(|j| *j != claim.job);
         self.crashes.remove(&claim.job);
         if dead {
@@ -272,6 +276,7 @@ impl Redis {
         }
         record.ended = true;
         self.records.insert(claim.job, record);
+        true
     }
 
     pub fn give_back(&mut self, host: Host, claim: Claimed) {
