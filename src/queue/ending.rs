@@ -109,10 +109,6 @@ impl Shared {
             "superseded" => DeploymentId::parse(answer.text(1)).map_or(Fenced::Cancelled, |by| Fenced::Superseded { by }),
             // The same epoch and no record: it was taken over and ended.
             "lost" | "missing" => Fenced::Lost,
-            "contradicts" => {
-                let cause = format!("the end {} of this attempt may have been seen already, so it stands", answer.text(1));
-                return Err(self.link.dial.said(&cause));
-            }
             "stands" => Fenced::Stands(self.stored_end(answer.text(1))?),
             other => return Err(self.link.dial.said(&format!("the outcome script answered {other:?}"))),
         };

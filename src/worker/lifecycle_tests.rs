@@ -163,6 +163,17 @@ fn a_cancel_that_redis_knew_of_before_the_worker_is_told_after_builded_and_the_j
 }
 
 #[test]
+fn an_end_that_was_told_already_is_told_again_in_the_place_of_another_one_and_closed() {
+    let storing = State::Storing { outcome: builded(), close: Close::Acknowledge };
+    let rejected = Outcome::Failed { failure: Failure::new(Code::JobMalformed, "x", "") };
+    for (told, close) in [(Outcome::Failed { failure: step_failed() }, Close::Acknowledge), (rejected, Close::DeadLetter)] {
+        let (state, action) = step(storing.clone(), Event::Stored(Fenced::Stands(told.clone())));
+        assert_eq!(action, Action::Deliver(told));
+        assert_eq!(step(state, Event::Delivered(Delivery::Delivered)), (State::Closing, Action::Close(close)));
+    }
+}
+
+#[test]
 fn an_end_that_could_not_be_delivered_before_the_stop_waits_for_the_next_start() {
     let delivering = State::Delivering { outcome: builded(), close: Close::Acknowledge, cancel: None };
     assert_eq!(step(delivering, Event::Delivered(Delivery::Stopped)), (State::Done, Action::Nothing));

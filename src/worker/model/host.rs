@@ -301,7 +301,7 @@ impl Worker {
                 }
                 None => {}
                 Some(Answer::Wait(worker)) => attempt.suspect = Some(worker),
-                // Refused for good: the attempt stays as it is and tries again. It must never come to this.
+                // Only a Redis that lost something brings this about: here it must never come to it.
                 Some(Answer::Contradicts) => network.contradicted = true,
                 Some(answer) => {
                     attempt.knows_cancelled |= !matches!(answer, Answer::Stored | Answer::Lost)

@@ -207,7 +207,7 @@ impl Redis {
         if record.outcome == Some(End::Cancelled) && !cancels {
             return told_before(&record);
         }
-        let follows = cancels && (why.is_some() || record.outcome == Some(End::Cancelled));
+        let follows = cancels && !matches!(record.outcome, Some(End::Failed | End::GivenUp));
         if record.posted && !follows {
             return Answer::Contradicts;
         }
