@@ -98,6 +98,29 @@ async fn a_running_attempt_that_was_taken_over_is_noticed_as_lost() {
 }
 
 #[tokio::test]
+async fn a_lease_that_had_run_out_opens_no_gate_before_it_is_known_whose_the_attempts_are() {
+    let redis = Redis::start().await;
+    let mut one = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    one.claim().await;
+    until(5, "open", async || one.gate.state() == GateState::Open).await;
+    // The records cannot be looked at when the lease is taken again.
+    let _: () = redis.cmd(&["RENAME", "{q}:jobs", "{q}:aside"]).await;
+    let _: () = redis.cmd(&["SET", "{q}:jobs", "a string"]).await;
+    redis.end_lease(&one.lease()).await;
+    until(15, "the lease is renewed", async || redis.cmd::<i64>(&["EXISTS", &one.lease()]).await == 1).await;
+    until(5, "the gate is shut", async || one.gate.state() == GateState::Shut).await;
+    // Meanwhile another worker has taken the attempt.
+    let _: i64 = redis.cmd(&["DEL", "{q}:jobs"]).await;
+    let record = r#"{"worker":"other","attempt":2,"seq":"1"}"#;
+    let _: i64 = redis.cmd(&["HSET", "{q}:jobs", "d1", record]).await;
+    let mut open = one.gate.clone();
+    within(10, open.open()).await;
+    let told = one.notices.try_recv();
+    assert!(matches!(&told, Ok(Notice::Lost(d)) if *d == id("d1")), "told before the gate opened: {told:?}");
+}
+
+#[tokio::test]
 async fn after_a_restart_of_redis_nothing_is_taken_over_before_everybody_had_30_s_to_come_back() {
     let mut redis = Redis::with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let (dead, idle) = (redis.worker().await, redis.worker().await);
