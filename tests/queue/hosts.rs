@@ -19,6 +19,10 @@ async fn a_dead_workers_jobs_start_on_another_host_within_45_s_at_the_head_of_th
     let (unfinished, ended, _, _) = (one.claim().await, one.claim().await, one.claim().await, one.claim().await);
     one.queue.store_outcome(&ended, &builded()).await.unwrap();
     redis.push(&job("next", "next")).await;
+    // Somebody takes an element out by hand: a record without a job, and the newest of its service.
+    redis.push(&job("ghost", "ghost")).await;
+    one.claim().await;
+    assert_eq!(redis.cmd::<i64>(&["LREM", &one.claimed(), "1", &job("ghost", "ghost")]).await, 1);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     one.die().await;
     let died = Instant::now();
@@ -40,6 +44,8 @@ async fn a_dead_workers_jobs_start_on_another_host_within_45_s_at_the_head_of_th
     assert_eq!((name(&third), &third.fate), ("cancelled", &ClaimFate::Cancelled));
     assert_eq!(two.claim().await.payload, "not json");
     until(10, "the dead worker is forgotten", async || redis.cmd::<usize>(&["HLEN", "{q}:workers"]).await == 2).await;
+    assert_eq!(redis.cmd::<i64>(&["HEXISTS", "{q}:jobs", "ghost"]).await, 0);
+    assert_eq!(redis.cmd::<i64>(&["HEXISTS", "{q}:service", "ghost"]).await, 0, "nor does it stand in the way of its service");
 }
 
 #[tokio::test]
