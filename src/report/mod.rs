@@ -189,7 +189,7 @@ impl Reporter {
             link: Arc::clone(&link),
             dashboard: Arc::clone(&self.dashboard),
             gate: self.gate.clone(),
-            fence,
+            fence: Arc::clone(&fence),
             pace: self.pace.clone(),
         };
         let span = tracing::info_span!("report", deployment_id = %deployment, attempt);
@@ -200,7 +200,7 @@ impl Reporter {
             drop(sending);
         };
         self.tasks.spawn(send.instrument(span));
-        Ok(Arc::new(JobReport::new(Arc::clone(self), deployment.clone(), link, redactor, loan)))
+        Ok(Arc::new(JobReport::new(Arc::clone(self), deployment.clone(), link, redactor, fence, loan)))
     }
 
     /// Blocking.
