@@ -18,11 +18,11 @@ async fn a_dead_workers_jobs_start_on_another_host_within_45_s_at_the_head_of_th
     redis.push("not json").await;
     let (unfinished, ended, _, _) = (one.claim().await, one.claim().await, one.claim().await, one.claim().await);
     one.queue.store_outcome(&ended, &builded()).await.unwrap();
-    redis.push(&job("next", "next")).await;
     // Somebody takes an element out by hand: a record without a job, and the newest of its service.
     redis.push(&job("ghost", "ghost")).await;
     one.claim().await;
     assert_eq!(redis.cmd::<i64>(&["LREM", &one.claimed(), "1", &job("ghost", "ghost")]).await, 1);
+    redis.push(&job("next", "next")).await;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     one.die().await;
     let died = Instant::now();
@@ -261,7 +261,10 @@ async fn three_dead_workers_end_a_job_in_the_dead_letter_and_orderly_ones_do_not
     let seen = within(60, async { [orderly.queue.claim().await, orderly.queue.claim().await] }).await;
     assert!(seen.iter().any(|c| name(c) == "d2") && seen.iter().any(|c| name(c) == "killer"));
     orderly.queue.release().await.unwrap();
+    let lease = orderly.lease();
     orderly.die().await;
+    // Its own next start has half a minute to take them up.
+    redis.end_lease(&lease).await;
     let next = within(20, async { [reaper.queue.claim().await, reaper.queue.claim().await] }).await;
     let d2 = next.iter().find(|c| name(c) == "d2").unwrap();
     assert_eq!((d2.attempt, &d2.fate), (2, &ClaimFate::Build));
