@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use slipway::config::DashboardConfig;
 use slipway::protocol::{Code, DeploymentId, Failure, ImageRef, LogSink, LogType, Outcome, RegistryType};
-use slipway::queue::{Fenced, Gate, GateState};
+use slipway::queue::{Fenced, Gate, GateState, Telling};
 use slipway::report::{Delivery, Fence, Pace, Reporter};
 use slipway::secrets::{Redactor, SecretString};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ const JOBS: u64 = 3_000;
 struct Yes;
 
 impl Fence for Yes {
-    fn may_post(&self) -> BoxFuture<'_, Result<Fenced, ()>> {
+    fn may_post(&self, _: Telling) -> BoxFuture<'_, Result<Fenced, ()>> {
         std::future::ready(Ok(Fenced::Stored)).boxed()
     }
 }

@@ -7,7 +7,7 @@ use super::keys::Keys;
 use super::link::Link;
 use super::script::{Call, PROBE};
 
-/// Every command that the worker and the producer's side send, or run in a script.
+/// Every command that the worker and the producer's side send, or run in a script; BLPOP where another right is missing.
 pub const COMMANDS: &[&str] = &[
     "auth",
     "blmove",

@@ -76,6 +76,15 @@ pub enum ClaimFate {
     },
 }
 
+/// What is about to be told to the dashboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// A status on the way (BUILDING, PENDING), or lines.
+    Status,
+    /// The end that was stored.
+    End,
+}
+
 /// What the outcome script said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fenced {
@@ -85,8 +94,19 @@ pub enum Fenced {
     Cancelled,
     /// A newer job of the service superseded it: post CANCELLED naming it.
     Superseded { by: DeploymentId },
+    /// Another end of this attempt is stored and may have been seen: that one is told again, and nothing else.
+    Stands(Outcome),
     /// Not this worker's attempt any more: drop everything without a word.
     Lost,
+}
+
+/// What became of a job whose end was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// It is gone.
+    Removed,
+    /// A cancel met its BUILDED on the way: it is there still, and CANCELLED is to be stored and told after it.
+    Cancelled,
 }
 
 /// What happens to a running attempt from outside.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::attempt::{Claim, Fenced};
+use super::attempt::{Acknowledged, Claim, Fenced, Telling};
 use super::error::QueueError;
 use super::script::{Answer, Call, FINISH, GIVE_BACK, MAY_POST, OUTCOME};
 use super::shared::Shared;
@@ -57,12 +57,12 @@ impl Shared {
         }
     }
 
-    pub(super) async fn may_post(&self, claim: &Claim) -> Result<Fenced, QueueError> {
+    pub(super) async fn may_post(&self, claim: &Claim, telling: Telling) -> Result<Fenced, QueueError> {
         let Some(id) = &claim.deployment else { return Ok(Fenced::Stored) };
-        let mut answer = self.ask_may_post(claim, id).await?;
+        let mut answer = self.ask_may_post(claim, id, telling).await?;
         if is_gone(&answer) {
             self.recognised().await?;
-            answer = self.ask_may_post(claim, id).await?;
+            answer = self.ask_may_post(claim, id, telling).await?;
         }
         if answer.text(0) != "nothing" {
             return self.fenced(claim, &answer, None);
@@ -71,7 +71,7 @@ impl Shared {
         let known = self.live.get(claim);
         let knew = known.as_ref().is_some_and(|a| a.knows_cancelled);
         let Some(outcome) = known.and_then(|a| a.outcome) else {
-            // Nothing has ended yet: a status on the way (BUILDING) may be told, the attempt is ours and not cancelled.
+            // Nothing has ended yet: a status on the way may be told, the attempt is ours and not cancelled.
             return Ok(Fenced::Stored);
         };
         let stored = self.store_outcome(claim, &outcome).await?;
@@ -79,14 +79,14 @@ impl Shared {
         self.live.update(claim, |a| a.knows_cancelled = knew);
         match stored {
             Fenced::Stored => {
-                let answer = self.ask_may_post(claim, id).await?;
+                let answer = self.ask_may_post(claim, id, telling).await?;
                 self.fenced(claim, &answer, None)
             }
             other => Ok(other),
         }
     }
 
-    async fn ask_may_post(&self, claim: &Claim, id: &DeploymentId) -> Result<Answer, QueueError> {
+    async fn ask_may_post(&self, claim: &Claim, id: &DeploymentId, telling: Telling) -> Result<Answer, QueueError> {
         let (cancelled, superseded) = voids();
         let knows = self.live.get(claim).is_some_and(|a| a.knows_cancelled);
         let call = Call::of(&MAY_POST)
@@ -97,7 +97,8 @@ impl Shared {
             .number(claim.seq)
             .arg(&cancelled)
             .arg(&superseded)
-            .arg(if knows { "1" } else { "" });
+            .arg(if knows { "1" } else { "" })
+            .arg(if telling == Telling::End { "1" } else { "" });
         self.link.run(call).await
     }
 
@@ -108,10 +109,7 @@ impl Shared {
             "superseded" => DeploymentId::parse(answer.text(1)).map_or(Fenced::Cancelled, |by| Fenced::Superseded { by }),
             // The same epoch and no record: it was taken over and ended.
             "lost" | "missing" => Fenced::Lost,
-            "contradicts" => {
-                let cause = format!("the end {} of this attempt may have been seen already, so it stands", answer.text(1));
-                return Err(self.link.dial.said(&cause));
-            }
+            "stands" => Fenced::Stands(self.stored_end(answer.text(1))?),
             other => return Err(self.link.dial.said(&format!("the outcome script answered {other:?}"))),
         };
         match (&fenced, stored) {
@@ -120,7 +118,11 @@ impl Shared {
                 a.knows_cancelled = matches!(outcome, Outcome::Cancelled { .. });
                 a.outcome = Some(outcome.clone());
             }),
-            (Fenced::Stored, None) => {}
+            (Fenced::Stands(outcome), Some(_)) => self.live.update(claim, |a| {
+                a.knows_cancelled = matches!(outcome, Outcome::Cancelled { .. });
+                a.outcome = Some(outcome.clone());
+            }),
+            (Fenced::Stored | Fenced::Stands(_), None) => {}
             // Only who was about to store an end has one of his own that gives way. A status on the way that meets a cancel is
             // no such: the end behind it, which is another still, is to be told of the cancel too.
             (Fenced::Cancelled, _) => self.live.update(claim, |a| {
@@ -135,12 +137,19 @@ impl Shared {
         Ok(fenced)
     }
 
+    fn stored_end(&self, json: &str) -> Result<Outcome, QueueError> {
+        serde_json::from_str(json).map_err(|e| self.link.dial.said(&format!("the end in the record cannot be read: {e}")))
+    }
+
     /// `note`: for the dead letter list, or "" for a job that ended.
-    pub(super) async fn finish(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
+    pub(super) async fn finish(&self, claim: &Claim, note: &str) -> Result<Acknowledged, QueueError> {
         let mut answer = self.ask_finish(claim, note, "").await?;
         if is_gone(&answer) {
             self.recognised().await?;
             answer = self.ask_finish(claim, note, "1").await?;
+        }
+        if answer.text(0) == "cancelled" {
+            return Ok(Acknowledged::Cancelled);
         }
         self.live.end(claim);
         if note.is_empty() && answer.text(0) != "lost" {
@@ -157,7 +166,7 @@ impl Shared {
             "lost" => warn!(deployment_id = id, "The job ended here, but another worker has it by now."),
             _ => {}
         }
-        Ok(())
+        Ok(Acknowledged::Removed)
     }
 
     pub(super) async fn ask_finish(&self, claim: &Claim, note: &str, without_record: &str) -> Result<Answer, QueueError> {

@@ -90,6 +90,10 @@ impl GateKeeper {
         self.until.store(millis(proved + span), Ordering::Release);
         self.told.send_replace(GateState::Open) == GateState::Shut
     }
+    /// Neither told shut nor overdue.
+    pub(super) fn is_open(&self) -> bool {
+        millis(boot_time()) < self.until.load(Ordering::Acquire) && *self.told.borrow() == GateState::Open
+    }
     /// `true`: it was open before.
     pub(super) fn shut(&self) -> bool {
         self.until.store(0, Ordering::Release);

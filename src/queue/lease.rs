@@ -24,6 +24,16 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at a lease that an unknown process holds.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
+/// Whose the lease is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// This process's, without a break.
+    Still,
+    /// This process's again: it had run out, or Redis had lost it.
+    Again,
+    ByAnother,
+}
+
 impl Shared {
     /// Takes the lease: at once where it is free or the own earlier one, after its time to live where an unknown process holds
     /// it and does not renew it.
@@ -87,20 +97,24 @@ impl Shared {
             let asked = boot_time();
             let mut pause = TRY_AGAIN;
             match self.renew().await {
-                Ok(true) => {
-                    trouble.over();
-                    proved = asked;
-                    if gate.hold(proved, GATE_SPAN) {
-                        info!("The lease is held: reports and pushes may leave this host.");
+                Ok(held @ (Held::Still | Held::Again)) => match self.are_ours(gate, held, notices).await {
+                    Ok(true) => {
+                        trouble.over();
+                        proved = asked;
+                        if gate.hold(proved, GATE_SPAN) {
+                            info!("The lease is held: reports and pushes may leave this host.");
+                        }
+                        pause = RENEW_EVERY;
+                        self.save_memory().await;
+                        if let Err(e) = self.look_after(notices).await {
+                            trouble.told(&e);
+                            pause = TRY_AGAIN;
+                        }
                     }
-                    pause = RENEW_EVERY;
-                    self.save_memory().await;
-                    if let Err(e) = self.look_after(notices).await {
-                        trouble.told(&e);
-                        pause = TRY_AGAIN;
-                    }
-                }
-                Ok(false) => {
+                    Ok(false) => {}
+                    Err(e) => drop(trouble.told(&self.named(e).await)),
+                },
+                Ok(Held::ByAnother) => {
                     if gate.shut() {
                         error!(
                             worker = self.worker(),
@@ -126,8 +140,17 @@ impl Shared {
         }
     }
 
-    /// `false`: another process holds it.
-    pub(super) async fn renew(&self) -> Result<bool, QueueError> {
+    /// Whether the gate may be held open. Behind a shut one, or while the lease had run out, the attempts may have been taken over:
+    /// who lost one hears of it before anything leaves this host again. `false`: it cannot be said yet.
+    async fn are_ours(&self, gate: &GateKeeper, held: Held, notices: &Sender<Notice>) -> Result<bool, QueueError> {
+        if held == Held::Still && gate.is_open() {
+            return Ok(true);
+        }
+        gate.shut();
+        self.look(notices).await
+    }
+
+    pub(super) async fn renew(&self) -> Result<Held, QueueError> {
         let asked = boot_time();
         let about = self.about(false);
         let new_epoch = format!("{}{}", self.nonce(), millis(boot_time()));
@@ -139,14 +162,17 @@ impl Shared {
             .arg(&about)
             .arg(&new_epoch);
         let answer = self.link.run(call).await?;
-        match answer.text(0) {
-            "held" => {}
-            "again" => info!("The lease had run out, or Redis had lost it; it is this worker's again."),
-            _ => return Ok(false),
-        }
+        let held = match answer.text(0) {
+            "held" => Held::Still,
+            "again" => {
+                info!("The lease had run out, or Redis had lost it; it is this worker's again.");
+                Held::Again
+            }
+            _ => return Ok(Held::ByAnother),
+        };
         let (server, _) = self.link.session().await?;
         self.recognise(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id }, asked).await?;
-        Ok(true)
+        Ok(held)
     }
 
     /// Looks at the records of all attempts, and at what was cancelled while it waited. Also after each (re)subscription.
@@ -160,10 +186,11 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) async fn look(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
+    /// `false`: not all that was found could be told.
+    pub(super) async fn look(&self, notices: &Sender<Notice>) -> Result<bool, QueueError> {
         let attempts = self.live.all();
         if attempts.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let lines: Vec<(String, String)> =
             attempts.iter().map(|a| (a.claim.attempt.to_string(), a.claim.seq.to_string())).collect();
@@ -178,8 +205,9 @@ impl Shared {
         if self.seen_epoch() != Some(now) {
             // Not the Redis that the records were seen in: the keeper writes them again before anything is called lost.
             self.lease_doubted.notify_one();
-            return Ok(());
+            return Ok(false);
         }
+        let mut all_told = true;
         for i in (1..answer.len()).step_by(3) {
             let Ok(id) = DeploymentId::parse(answer.text(i)) else { continue };
             let Some(attempt) = attempts.iter().find(|a| a.claim.deployment.as_ref() == Some(&id)) else { continue };
@@ -193,18 +221,24 @@ impl Shared {
                     let notice = Notice::Superseded { deployment: id.clone(), by };
                     self.live.notice(claim, Word::Superseded, || notices.try_send(notice).is_ok());
                 }
-                _ => self.lose(claim, &id, notices),
+                _ => all_told &= self.lose(claim, &id, notices),
             }
         }
-        Ok(())
+        Ok(all_told)
     }
 
-    fn lose(&self, claim: &super::Claim, id: &DeploymentId, notices: &Sender<Notice>) {
+    /// `false`: there is no room to tell it.
+    fn lose(&self, claim: &super::Claim, id: &DeploymentId, notices: &Sender<Notice>) -> bool {
         // It may have ended between the copy of the list and the answer.
-        if self.live.get(claim).is_some() && notices.try_send(Notice::Lost(id.clone())).is_ok() {
+        if self.live.get(claim).is_none() {
+            return true;
+        }
+        let told = notices.try_send(Notice::Lost(id.clone())).is_ok();
+        if told {
             self.live.end(claim);
             warn!(deployment_id = %id, attempt = claim.attempt, "This attempt is another worker's, or is over: it is dropped here.");
         }
+        told
     }
 
     /// Claims what was cancelled while it waited, so that it is reported also when every build slot is taken.

@@ -87,7 +87,7 @@ impl Shared {
         };
         info!(deployment_id = %id, "{}", told(&found));
         match found {
-            CancelFound::Running { worker } if worker == self.worker() => self.look(notices).await,
+            CancelFound::Running { worker } if worker == self.worker() => self.look(notices).await.map(drop),
             CancelFound::Queued => self.take_cancelled(notices).await,
             _ => Ok(()),
         }

@@ -27,7 +27,7 @@ mod wake;
 mod window;
 
 pub use access::{COMMANDS, rule};
-pub use attempt::{CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver};
+pub use attempt::{Acknowledged, CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver, Telling};
 pub use error::QueueError;
 pub use gate::{Gate, GateState};
 pub use identity::{IdentityError, IdentityLock, WorkerIdentity, host_key};
@@ -205,28 +205,29 @@ impl Queue {
             Mode::Plain(plain) => Ok(plain.store_outcome(claim, outcome)),
         }
     }
-    /// Asked before each post of a status: Redis answers, the attempt is still ours, no cancel came. From here on an end that is stored
-    /// counts as seen by the dashboard.
+    /// Asked before each post of a status: Redis answers, the attempt is still ours, no cancel came. Asked for an end, the one that is
+    /// stored counts as seen by the dashboard from here on; asked for a status on the way, nothing changes.
     ///
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses: then nothing may be posted.
-    pub async fn may_post(&self, claim: &Claim) -> Result<Fenced, QueueError> {
+    pub async fn may_post(&self, claim: &Claim, telling: Telling) -> Result<Fenced, QueueError> {
         match &self.mode {
-            Mode::Scripts(shared) => shared.may_post(claim).await,
-            Mode::Plain(plain) => plain.may_post(claim).await,
+            Mode::Scripts(shared) => shared.may_post(claim, telling).await,
+            Mode::Plain(plain) => plain.may_post(claim, telling).await,
         }
     }
     /// Removes the job: its end was delivered (or refused for good). A second push of the same deployment that came meanwhile goes
-    /// to the head of the queue if the end was an infrastructure failure, else it is dropped. Idempotent.
+    /// to the head of the queue if the end was an infrastructure failure, else it is dropped. Idempotent. A BUILDED that a cancel
+    /// met on its way is not the end yet: [`Acknowledged::Cancelled`].
     ///
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
-    pub async fn acknowledge(&self, claim: &Claim) -> Result<(), QueueError> {
+    pub async fn acknowledge(&self, claim: &Claim) -> Result<Acknowledged, QueueError> {
         match &self.mode {
             Mode::Scripts(shared) => shared.finish(claim, "").await,
             Mode::Plain(plain) => {
                 plain.finish(claim);
-                Ok(())
+                Ok(Acknowledged::Removed)
             }
         }
     }
@@ -247,7 +248,7 @@ impl Queue {
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
     pub async fn dead_letter(&self, claim: &Claim, note: &str) -> Result<(), QueueError> {
         match &self.mode {
-            Mode::Scripts(shared) => shared.finish(claim, note).await,
+            Mode::Scripts(shared) => shared.finish(claim, note).await.map(drop),
             Mode::Plain(plain) => plain.dead_letter(claim, note).await,
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::attempt::{Claim, ClaimFate, Fenced, Notice};
+use super::attempt::{Claim, ClaimFate, Fenced, Notice, Telling};
 use super::dial::{ANSWER, Dial, Line};
 use super::error::QueueError;
 use super::gate::{GateKeeper, boot_time};
@@ -135,13 +135,14 @@ impl Plain {
         Fenced::Stored
     }
     /// The dashboard loses a BUILDED while its Redis is down, so Redis has to answer first.
-    pub(super) async fn may_post(&self, claim: &Claim) -> Result<Fenced, QueueError> {
+    pub(super) async fn may_post(&self, claim: &Claim, telling: Telling) -> Result<Fenced, QueueError> {
         self.link.command(&redis::cmd("PING")).await?;
         let Some(id) = &claim.deployment else { return Ok(Fenced::Stored) };
         let mut state = self.state();
         match state.running.get_mut(id) {
             Some(cancelled) if *cancelled => {
-                *cancelled = false;
+                // What a status is told says nothing for the end behind it.
+                *cancelled = telling == Telling::Status;
                 Ok(Fenced::Cancelled)
             }
             _ => Ok(Fenced::Stored),

@@ -141,7 +141,7 @@ impl Shared {
         let mut cursor = "0".to_owned();
         loop {
             let call = Call::of(&FORGET)
-                .keys(&[&self.keys.queue, claimed, lease, &self.lease, &self.keys.workers, &self.keys.jobs])
+                .keys(&[&self.keys.queue, claimed, lease, &self.lease, &self.keys.workers, &self.keys.jobs, &self.keys.service])
                 .arg(self.nonce())
                 .arg(dead)
                 .arg(&cursor);

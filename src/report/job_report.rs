@@ -8,9 +8,9 @@ use super::client::Post;
 use super::journal::EndPlace;
 use super::pace::{jittered, random};
 use super::sender::{Link, Progress};
-use super::{Delivery, Loan, Reporter};
+use super::{Delivery, Fence, Loan, Reporter};
 use crate::protocol::{DeploymentId, DeploymentStatus, Failure, LogSink, LogType, Outcome, StatusPost, safe_text};
-use crate::queue::GateState;
+use crate::queue::{Fenced, GateState, Telling};
 use crate::secrets::Redactor;
 
 /// A cause and a way out are kept up to so many characters each: they are one line each.
@@ -22,6 +22,7 @@ pub struct JobReport {
     deployment: DeploymentId,
     link: Arc<Link>,
     redactor: Arc<Redactor>,
+    fence: Arc<dyn Fence>,
     _loan: Arc<Loan>,
 }
 
@@ -31,9 +32,10 @@ impl JobReport {
         deployment: DeploymentId,
         link: Arc<Link>,
         redactor: Arc<Redactor>,
+        fence: Arc<dyn Fence>,
         loan: Arc<Loan>,
     ) -> Self {
-        Self { reporter, deployment, link, redactor, _loan: loan }
+        Self { reporter, deployment, link, redactor, fence, _loan: loan }
     }
 
     /// Appends a status (BUILDING) in order with the lines. Ends go through [`JobReport::end`].
@@ -86,7 +88,8 @@ impl JobReport {
     }
 
     /// Sends the last lines and posts PENDING (best effort, one try, 1 s), and voids the journal: the job went back to the queue.
-    /// The post that is under way is waited for first, within that second; nothing is posted where an end was given.
+    /// The post that is under way is waited for first, within that second; nothing is posted where an end was given, nor where the
+    /// fence does not say that this attempt may be spoken for: behind the dashboard's own CANCELLED a PENDING locks the service.
     pub async fn give_back(&self) {
         let link = Arc::clone(&self.link);
         if let Err(e) = tokio::task::spawn_blocking(move || link.journal.flush()).await {
@@ -100,16 +103,27 @@ impl JobReport {
             self.link.kill.cancel();
         }
         if !self.link.journal.has_end() && self.reporter.gate.state() == GateState::Open {
-            let pending = StatusPost { status: DeploymentStatus::Pending, error: None, data: None };
-            let post = self.reporter.dashboard.post_once(&self.deployment, Post::Status(&pending));
-            match tokio::time::timeout_at(started + budget, post).await {
-                Ok(answer) => tracing::debug!(?answer, "PENDING was posted"),
+            match tokio::time::timeout_at(started + budget, self.post_pending()).await {
+                Ok(()) => {}
                 Err(_) => {
                     tracing::warn!(deployment_id = %self.deployment, "PENDING was not answered in time; the job goes back all the same")
                 }
             }
         }
         self.remove().await;
+    }
+
+    async fn post_pending(&self) {
+        match self.fence.may_post(Telling::Status).await {
+            Ok(Fenced::Stored) if self.reporter.gate.state() == GateState::Open => {
+                let pending = StatusPost { status: DeploymentStatus::Pending, error: None, data: None };
+                let answer = self.reporter.dashboard.post_once(&self.deployment, Post::Status(&pending)).await;
+                tracing::debug!(?answer, "PENDING was posted");
+            }
+            said => {
+                tracing::info!(deployment_id = %self.deployment, ?said, "PENDING is not told; the job goes back all the same")
+            }
+        }
     }
 
     /// Stops sending and removes the journal without a word: the attempt is another worker's.

@@ -34,7 +34,7 @@ pub use pace::Pace;
 
 use crate::config::DashboardConfig;
 use crate::protocol::{DeploymentId, Outcome};
-use crate::queue::{Fenced, Gate};
+use crate::queue::{Fenced, Gate, Telling};
 use crate::secrets::Redactor;
 use dashboard::Dashboard;
 use journal::{DiskUse, Journal};
@@ -45,7 +45,7 @@ const MAX_JOURNALS: usize = 2000;
 
 /// Asked before each try to post a status or an end; `Err` means Redis did not answer: wait and ask again.
 pub trait Fence: Send + Sync {
-    fn may_post(&self) -> BoxFuture<'_, Result<Fenced, ()>>;
+    fn may_post(&self, telling: Telling) -> BoxFuture<'_, Result<Fenced, ()>>;
 }
 
 /// How the delivery of a deployment's journal ended.
@@ -189,7 +189,7 @@ impl Reporter {
             link: Arc::clone(&link),
             dashboard: Arc::clone(&self.dashboard),
             gate: self.gate.clone(),
-            fence,
+            fence: Arc::clone(&fence),
             pace: self.pace.clone(),
         };
         let span = tracing::info_span!("report", deployment_id = %deployment, attempt);
@@ -200,7 +200,7 @@ impl Reporter {
             drop(sending);
         };
         self.tasks.spawn(send.instrument(span));
-        Ok(Arc::new(JobReport::new(Arc::clone(self), deployment.clone(), link, redactor, loan)))
+        Ok(Arc::new(JobReport::new(Arc::clone(self), deployment.clone(), link, redactor, fence, loan)))
     }
 
     /// Blocking.

@@ -18,7 +18,7 @@ use super::patience::Patience;
 use super::pieces::{Outgoing, Pieces, Refusal};
 use super::{Delivery, Fence};
 use crate::protocol::{DeploymentId, DeploymentStatus, LogPost, LogType, Outcome, StatusData, StatusPost};
-use crate::queue::{Fenced, Gate, GateState};
+use crate::queue::{Fenced, Gate, GateState, Telling};
 
 /// The dashboard loses an event with a longer `error` silently.
 const ERROR_CHARS: usize = 191;
@@ -106,7 +106,7 @@ impl Sender {
             };
             let opening = self.gate.openings();
             if opening != course.trusted {
-                match self.ask_fence().await {
+                match self.ask_fence(Telling::Status).await {
                     Some(Fenced::Lost) => return Delivery::Lost,
                     Some(_) => course.trusted = opening,
                     None => {
@@ -242,9 +242,9 @@ impl Sender {
             self.told(after, None).await;
             return Next::On;
         }
-        match self.ask_fence().await {
+        match self.ask_fence(Telling::Status).await {
             Some(Fenced::Stored) => {}
-            Some(Fenced::Cancelled | Fenced::Superseded { .. } | Fenced::Lost) => {
+            Some(Fenced::Cancelled | Fenced::Superseded { .. } | Fenced::Stands(_) | Fenced::Lost) => {
                 self.told(after, None).await;
                 return Next::On;
             }
@@ -274,7 +274,7 @@ impl Sender {
             return Next::On;
         }
         let cancels = matches!(end.outcome, Outcome::Cancelled { .. });
-        match self.ask_fence().await {
+        match self.ask_fence(Telling::End).await {
             Some(Fenced::Lost) => return self.finish(&end, after, Delivery::Lost).await,
             Some(Fenced::Cancelled | Fenced::Superseded { .. }) if !cancels => {
                 return self.finish(&end, after, Delivery::Cancelled).await;
@@ -338,8 +338,8 @@ impl Sender {
     }
 
     /// `None`: Redis did not say.
-    async fn ask_fence(&self) -> Option<Fenced> {
-        let asked: Result<Fenced, ()> = tokio::time::timeout(self.pace.fence_timeout, self.fence.may_post()).await.ok()?;
+    async fn ask_fence(&self, telling: Telling) -> Option<Fenced> {
+        let asked: Result<Fenced, ()> = tokio::time::timeout(self.pace.fence_timeout, self.fence.may_post(telling)).await.ok()?;
         // Frozen between the answer and here for longer than the lease: what it said may not be true any more.
         asked.ok().filter(|_| self.gate.state() == GateState::Open)
     }

@@ -13,7 +13,7 @@ use super::dead_letter;
 use super::lifecycle::{self, Action, State, Stop};
 use super::shared::Shared;
 use crate::protocol::{Code, DeploymentId, Failure, Job, JobRejected, LogSink, LogType, Outcome};
-use crate::queue::{Claim, ClaimFate, Fenced, Queue, TakenOver};
+use crate::queue::{Claim, ClaimFate, Fenced, Queue, TakenOver, Telling};
 use crate::report::{Fence, JobReport};
 use crate::secrets::{Redactor, SecretString};
 
@@ -135,9 +135,12 @@ struct ClaimFence {
 }
 
 impl Fence for ClaimFence {
-    fn may_post(&self) -> BoxFuture<'_, Result<Fenced, ()>> {
-        async {
-            self.queue.may_post(&self.claim).await.map_err(|error| tracing::warn!("an end waits until Redis answers: {error}"))
+    fn may_post(&self, telling: Telling) -> BoxFuture<'_, Result<Fenced, ()>> {
+        async move {
+            self.queue
+                .may_post(&self.claim, telling)
+                .await
+                .map_err(|error| tracing::warn!("an end waits until Redis answers: {error}"))
         }
         .boxed()
     }

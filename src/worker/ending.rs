@@ -8,6 +8,7 @@ use super::dead_letter;
 use super::lifecycle::{self, Action, Close, Event, State, Stop};
 use super::shared::Shared;
 use crate::protocol::{Code, Failure, LogSink, LogType, Outcome};
+use crate::queue::Acknowledged;
 use crate::registry::PushedImage;
 use crate::report::Delivery;
 use crate::stage::StageContext;
@@ -62,16 +63,19 @@ impl Attempt {
                 }
             }
             Action::Close(close) => {
-                let closed = match close {
+                match close {
                     Close::Acknowledge => {
-                        self.shared.until_redis_answers("an acknowledgement", || queue.acknowledge(&self.claim)).await
+                        let acknowledge = || queue.acknowledge(&self.claim);
+                        match self.shared.until_redis_answers("an acknowledgement", acknowledge).await? {
+                            Acknowledged::Removed => {}
+                            Acknowledged::Cancelled => return Some(Event::CancelledBeforeClose),
+                        }
                     }
                     Close::DeadLetter => {
                         let note = dead_letter::note(Some(&self.deployment), &self.last_failure(), &self.claim.payload, &now());
-                        self.shared.until_redis_answers("a dead letter", || queue.dead_letter(&self.claim, &note)).await
+                        self.shared.until_redis_answers("a dead letter", || queue.dead_letter(&self.claim, &note)).await?
                     }
-                };
-                closed?;
+                }
                 self.report.close().await;
                 Some(Event::Closed)
             }

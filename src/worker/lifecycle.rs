@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Building ──ended──▶ Storing ──stored──▶ Delivering ──told──▶ Closing ──▶ Done
-//!    │  ▲ stop: token trips,     │ lost            │ cancelled: back to Storing
+//!    │  ▲ stop: token trips,     │ lost            │ cancelled: back to Storing (from Closing too)
 //!    │  │ waits for the pipeline ▼                 ▼ stopped
 //!    └──┴─drained─▶ Returning   Abandoning        Done (the journal waits for the next start)
 //! ```
@@ -79,6 +79,8 @@ pub enum Event {
     Stored(Fenced),
     Delivered(Delivery),
     Closed,
+    /// It was not closed: a cancel came while BUILDED was on its way, and nobody had heard of it yet.
+    CancelledBeforeClose,
     Returned,
     Abandoned,
 }
@@ -154,6 +156,9 @@ pub fn step(state: State, event: Event) -> (State, Action) {
         }
         (State::Delivering { outcome, close, cancel }, Event::Delivered(delivery)) => delivered(outcome, close, cancel, delivery),
 
+        (State::Closing, Event::CancelledBeforeClose) => {
+            begin_with(Outcome::Cancelled { failure: cancelled() }, Close::Acknowledge)
+        }
         (State::Closing, Event::Closed) => (State::Done, Action::Nothing),
         (State::Returning, Event::Returned) => (State::Done, Action::Nothing),
         (State::Abandoning, Event::Abandoned) => (State::Done, Action::Nothing),
@@ -178,9 +183,16 @@ fn stored(outcome: Outcome, close: Close, fenced: Fenced) -> (State, Action) {
     let outcome = match fenced {
         Fenced::Lost => return (State::Abandoning, Action::Abandon),
         Fenced::Stored => outcome,
+        Fenced::Stands(stands) => return stands_already(stands),
         Fenced::Cancelled => as_cancelled(outcome, cancelled()),
         Fenced::Superseded { by } => as_cancelled(outcome, superseded(&by)),
     };
+    (State::Delivering { outcome: outcome.clone(), close, cancel: None }, Action::Deliver(outcome))
+}
+
+/// An end that may have been seen is told again instead, and the claim closed as it asks for.
+fn stands_already(outcome: Outcome) -> (State, Action) {
+    let close = close_of(&outcome);
     (State::Delivering { outcome: outcome.clone(), close, cancel: None }, Action::Deliver(outcome))
 }
 

@@ -40,6 +40,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         ]
         .prop_map(Event::Delivered),
         1 => Just(Event::Closed),
+        1 => Just(Event::CancelledBeforeClose),
         1 => Just(Event::Returned),
         1 => Just(Event::Abandoned),
     ]
@@ -53,7 +54,7 @@ fn possible(state: &State, event: &Event) -> bool {
             | (State::Building { .. }, Event::PipelineEnded(_))
             | (State::Storing { .. }, Event::Stored(_))
             | (State::Delivering { .. }, Event::Delivered(_))
-            | (State::Closing, Event::Closed)
+            | (State::Closing, Event::Closed | Event::CancelledBeforeClose)
             | (State::Returning, Event::Returned)
             | (State::Abandoning, Event::Abandoned)
     )
@@ -147,6 +148,29 @@ fn a_cancel_while_builded_is_in_flight_is_told_after_it() {
     assert_eq!(action, Action::Nothing);
     let (_, action) = step(state, Event::Delivered(Delivery::Delivered));
     assert_eq!(action, Action::Store(Outcome::Cancelled { failure: cancelled() }));
+}
+
+#[test]
+fn a_cancel_that_redis_knew_of_before_the_worker_is_told_after_builded_and_the_job_closed_then() {
+    let end = Outcome::Cancelled { failure: cancelled() };
+    let (state, action) = step(State::Closing, Event::CancelledBeforeClose);
+    assert_eq!(action, Action::Store(end.clone()));
+    let (state, action) = step(state, Event::Stored(Fenced::Stored));
+    assert_eq!(action, Action::Deliver(end));
+    let (state, action) = step(state, Event::Delivered(Delivery::Delivered));
+    assert_eq!(action, Action::Close(Close::Acknowledge));
+    assert_eq!(step(state, Event::Closed), (State::Done, Action::Nothing));
+}
+
+#[test]
+fn an_end_that_was_told_already_is_told_again_in_the_place_of_another_one_and_closed() {
+    let storing = State::Storing { outcome: builded(), close: Close::Acknowledge };
+    let rejected = Outcome::Failed { failure: Failure::new(Code::JobMalformed, "x", "") };
+    for (told, close) in [(Outcome::Failed { failure: step_failed() }, Close::Acknowledge), (rejected, Close::DeadLetter)] {
+        let (state, action) = step(storing.clone(), Event::Stored(Fenced::Stands(told.clone())));
+        assert_eq!(action, Action::Deliver(told));
+        assert_eq!(step(state, Event::Delivered(Delivery::Delivered)), (State::Closing, Action::Close(close)));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How jobs come in.
 
-use slipway::queue::{ClaimFate, Producer};
+use slipway::queue::{ClaimFate, Producer, Telling};
 
 use crate::rig::*;
 
@@ -145,6 +145,19 @@ async fn a_frozen_redis_loses_no_job_and_gives_none_twice() {
 }
 
 #[tokio::test]
+async fn a_newer_job_whose_record_is_gone_takes_no_waiting_jobs_place() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "svc")).await;
+    let claim = worker.claim().await;
+    assert!(worker.queue.give_back(&claim).await.unwrap());
+    let _: i64 = redis.cmd(&["HSET", "{q}:service", "svc", "9000000000000000 ghost"]).await;
+    let again = worker.claim().await;
+    assert_eq!((name(&again), &again.fate), ("d1", &ClaimFate::Build));
+    assert_eq!(redis.cmd::<String>(&["HGET", "{q}:service", "svc"]).await, format!("{} d1", claim.seq));
+}
+
+#[tokio::test]
 async fn a_job_of_the_same_service_further_back_supersedes_this_one_unbuilt() {
     let redis = Redis::start().await;
     for n in 0..40 {
@@ -168,7 +181,11 @@ async fn a_newer_job_that_was_cancelled_supersedes_nothing() {
     assert_eq!((name(&old), &old.fate), ("old", &ClaimFate::Build));
     let new = worker.claim().await;
     assert_eq!((name(&new), &new.fate), ("new", &ClaimFate::Cancelled));
-    assert_eq!(worker.queue.may_post(&old).await.unwrap(), slipway::queue::Fenced::Stored, "a status on the way may be told");
+    assert_eq!(
+        worker.queue.may_post(&old, Telling::End).await.unwrap(),
+        slipway::queue::Fenced::Stored,
+        "a status on the way may be told"
+    );
     assert_eq!(worker.queue.store_outcome(&old, &builded()).await.unwrap(), slipway::queue::Fenced::Stored);
 }
 

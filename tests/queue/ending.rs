@@ -1,7 +1,7 @@
 //! How jobs go out.
 
 use slipway::protocol::{Code, Outcome};
-use slipway::queue::{CancelFound, ClaimFate, Fenced, Notice, Producer, QueueError};
+use slipway::queue::{Acknowledged, CancelFound, ClaimFate, Fenced, Notice, Producer, QueueError, Telling};
 
 use crate::rig::*;
 
@@ -13,14 +13,15 @@ async fn an_end_is_stored_once_and_the_same_end_may_be_stored_again() {
     let claim = worker.claim().await;
     for _ in 0..2 {
         assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
-        assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     }
-    let other = worker.queue.store_outcome(&claim, &failed(Code::EngineLost)).await.unwrap_err();
-    assert!(other.to_string().contains("BUILDED") && other.to_string().contains("stands"), "{other}");
+    let other = worker.queue.store_outcome(&claim, &failed(Code::EngineLost)).await.unwrap();
+    assert_eq!(other, Fenced::Stands(builded()), "what may have been seen is told again, and no other end");
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     for _ in 0..2 {
         worker.queue.acknowledge(&claim).await.unwrap();
     }
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Lost);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Lost);
 }
 
 #[tokio::test]
@@ -33,13 +34,64 @@ async fn an_end_that_was_not_sent_yet_is_voided_by_a_cancel() {
     assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
     assert_eq!(producer.cancel(&id("d1")).await.unwrap(), CancelFound::Running { worker: worker.id.clone() });
     assert!(matches!(worker.notice(5).await, Notice::Cancelled(d) if d == id("d1")));
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Cancelled);
-    // Asked before a status on the way, too: what was asked for the status says nothing for the end that waits behind it.
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Cancelled, "BUILDED may not be posted");
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Cancelled);
+    assert_eq!(worker.queue.may_post(&claim, Telling::Status).await.unwrap(), Fenced::Cancelled, "no BUILDING either");
+    // What was asked for the status says nothing for the end that waits behind it.
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Cancelled, "BUILDED may not be posted");
     assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored, "CANCELLED may be posted now");
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored, "CANCELLED may be posted now");
     assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Cancelled);
     assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_late_building_goes_out_and_the_failed_behind_it_is_still_voided_by_a_cancel() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    assert_eq!(worker.queue.may_post(&claim, Telling::Status).await.unwrap(), Fenced::Stored, "nothing has ended yet");
+    worker.queue.store_outcome(&claim, &failed(Code::GitAuth)).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim, Telling::Status).await.unwrap(), Fenced::Stored, "FAILED waits behind it");
+    producer.cancel(&id("d1")).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Cancelled, "FAILED was not sent yet");
+    assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::Status).await.unwrap(), Fenced::Cancelled);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn no_status_on_the_way_follows_an_end_that_may_have_been_seen() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::Status).await.unwrap(), Fenced::Stands(builded()));
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored, "the end itself may be repeated");
+}
+
+#[tokio::test]
+async fn a_cancel_that_met_a_builded_on_its_way_keeps_the_job_until_cancelled_was_told() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
+    // BUILDED is on its way; the dashboard takes it before the worker hears of the cancel.
+    assert_eq!(producer.cancel(&id("d1")).await.unwrap(), CancelFound::Running { worker: worker.id.clone() });
+    for _ in 0..2 {
+        assert_eq!(worker.queue.acknowledge(&claim).await.unwrap(), Acknowledged::Cancelled);
+    }
+    assert_eq!(redis.len(&worker.claimed()).await, 1);
+    assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.acknowledge(&claim).await.unwrap(), Acknowledged::Removed);
+    assert_eq!(redis.len(&worker.claimed()).await, 0);
 }
 
 #[tokio::test]
@@ -50,9 +102,9 @@ async fn a_cancel_after_a_failed_that_may_have_been_seen_changes_nothing() {
     redis.push(&job("d1", "s1")).await;
     let claim = worker.claim().await;
     worker.queue.store_outcome(&claim, &failed(Code::DockerfileSyntax)).await.unwrap();
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     producer.cancel(&id("d1")).await.unwrap();
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
 }
 
 #[tokio::test]
@@ -71,7 +123,7 @@ async fn a_cancel_of_a_queued_job_takes_it_out_of_the_queue_and_reports_it_witho
     assert_eq!((name(&claim), &claim.fate), ("d77", &ClaimFate::Cancelled));
     assert_eq!(redis.len("q").await, 97);
     assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     worker.queue.acknowledge(&claim).await.unwrap();
     assert_eq!(producer.cancel(&id("d77")).await.unwrap(), CancelFound::Ended);
 }
@@ -176,7 +228,7 @@ async fn a_restarted_worker_finds_its_claims_as_new_attempts_and_its_stored_ends
         assert_eq!(seen[..2], [(Some("d1"), 2, &ClaimFate::Build), (Some("d2"), 1, &ended)]);
         assert_eq!(claims[2].payload, "not json");
         worker.queue.dead_letter(&claims[2], "{}").await.unwrap();
-        assert_eq!(worker.queue.may_post(&claims[1]).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(&claims[1], Telling::End).await.unwrap(), Fenced::Stored);
         assert_eq!(worker.queue.store_outcome(&claims[0], &failed(Code::GitAuth)).await.unwrap(), Fenced::Stored);
         for claim in &claims {
             worker.queue.acknowledge(claim).await.unwrap();

@@ -1,7 +1,7 @@
 //! A Redis that has forgotten: restarted empty, from an older snapshot, or changed by hand.
 
 use slipway::protocol::Code;
-use slipway::queue::{ClaimFate, Fenced, Notice, Standing};
+use slipway::queue::{ClaimFate, Fenced, Notice, Standing, Telling};
 
 use crate::proxy::{Link, Proxy};
 use crate::rig::*;
@@ -16,8 +16,8 @@ async fn a_redis_that_came_back_empty_gets_the_records_of_running_attempts_again
     worker.queue.store_outcome(&second, &failed(Code::GitAuth)).await.unwrap();
     redis.restart().await;
     // At once, before the keeper's next turn: nothing may be called lost.
-    until(10, "Redis answers", async || worker.queue.may_post(&second).await.is_ok()).await;
-    assert_eq!(worker.queue.may_post(&second).await.unwrap(), Fenced::Stored);
+    until(10, "Redis answers", async || worker.queue.may_post(&second, Telling::End).await.is_ok()).await;
+    assert_eq!(worker.queue.may_post(&second, Telling::End).await.unwrap(), Fenced::Stored);
     assert_eq!(worker.queue.store_outcome(&first, &builded()).await.unwrap(), Fenced::Stored);
     let held: Vec<String> = redis.cmd(&["LRANGE", &worker.claimed(), "0", "-1"]).await;
     assert_eq!(held.len(), 2);
@@ -41,7 +41,7 @@ async fn a_worker_that_was_down_when_redis_was_emptied_still_delivers_the_end_in
     assert!(worker.queue.resume().await.unwrap().is_empty());
     assert_eq!(worker.queue.standing(&id("d1")).await.unwrap(), Standing::Forgotten);
     let claim = worker.queue.restore_end(&id("d1"), 1, &builded()).await.unwrap().unwrap();
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     worker.queue.acknowledge(&claim).await.unwrap();
     assert_eq!(worker.queue.standing(&id("d1")).await.unwrap(), Standing::Ended);
 }
@@ -70,7 +70,7 @@ async fn an_old_snapshot_that_brings_back_finished_jobs_has_none_of_them_built_a
     let queued = worker.claim().await;
     for claim in [&running, &queued] {
         worker.queue.store_outcome(claim, &builded()).await.unwrap();
-        assert_eq!(worker.queue.may_post(claim).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(claim, Telling::End).await.unwrap(), Fenced::Stored);
         worker.queue.acknowledge(claim).await.unwrap();
     }
     redis.restart().await;
@@ -96,7 +96,7 @@ async fn an_old_snapshot_takes_no_running_attempt_from_its_owner() {
     redis.restart().await;
     for claim in [&before, &queued, &after] {
         until(10, "Redis answers", async || worker.queue.store_outcome(claim, &builded()).await.is_ok()).await;
-        assert_eq!(worker.queue.may_post(claim).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(claim, Telling::End).await.unwrap(), Fenced::Stored);
         worker.queue.acknowledge(claim).await.unwrap();
     }
     // The element that the snapshot put back into the queue is not built a second time.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use slipway::protocol::Code;
-use slipway::queue::{ClaimFate, Fenced, GateState, Notice, Producer, Standing};
+use slipway::queue::{ClaimFate, Fenced, GateState, Notice, Producer, Standing, Telling};
 
 use crate::proxy::{Link, Proxy};
 use crate::rig::*;
@@ -18,6 +18,10 @@ async fn a_dead_workers_jobs_start_on_another_host_within_45_s_at_the_head_of_th
     redis.push("not json").await;
     let (unfinished, ended, _, _) = (one.claim().await, one.claim().await, one.claim().await, one.claim().await);
     one.queue.store_outcome(&ended, &builded()).await.unwrap();
+    // Somebody takes an element out by hand: a record without a job, and the newest of its service.
+    redis.push(&job("ghost", "ghost")).await;
+    one.claim().await;
+    assert_eq!(redis.cmd::<i64>(&["LREM", &one.claimed(), "1", &job("ghost", "ghost")]).await, 1);
     redis.push(&job("next", "next")).await;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     one.die().await;
@@ -40,6 +44,8 @@ async fn a_dead_workers_jobs_start_on_another_host_within_45_s_at_the_head_of_th
     assert_eq!((name(&third), &third.fate), ("cancelled", &ClaimFate::Cancelled));
     assert_eq!(two.claim().await.payload, "not json");
     until(10, "the dead worker is forgotten", async || redis.cmd::<usize>(&["HLEN", "{q}:workers"]).await == 2).await;
+    assert_eq!(redis.cmd::<i64>(&["HEXISTS", "{q}:jobs", "ghost"]).await, 0);
+    assert_eq!(redis.cmd::<i64>(&["HEXISTS", "{q}:service", "ghost"]).await, 0, "nor does it stand in the way of its service");
 }
 
 #[tokio::test]
@@ -54,7 +60,7 @@ async fn a_host_that_was_cut_off_while_another_took_over_sends_nothing_and_drops
     within(5, open.open()).await;
     proxy.set(Link::Cut);
     let cut = Instant::now();
-    let asked = one.queue.may_post(&old).await;
+    let asked = one.queue.may_post(&old, Telling::End).await;
     assert!(asked.is_err() && cut.elapsed() < Duration::from_secs(7), "an answer, if only that there is none, comes soon");
     let new = within(50, two.queue.claim()).await;
     assert_eq!(one.gate.state(), GateState::Shut, "shut before anybody could take over");
@@ -62,7 +68,7 @@ async fn a_host_that_was_cut_off_while_another_took_over_sends_nothing_and_drops
     assert_eq!(two.queue.store_outcome(&new, &failed(Code::GitAuth)).await.unwrap(), Fenced::Stored);
     two.queue.acknowledge(&new).await.unwrap();
     proxy.set(Link::Whole);
-    until(10, "the link heals", async || one.queue.may_post(&old).await.is_ok()).await;
+    until(10, "the link heals", async || one.queue.may_post(&old, Telling::End).await.is_ok()).await;
     assert_eq!(one.queue.store_outcome(&old, &builded()).await.unwrap(), Fenced::Lost);
     assert!(!one.queue.give_back(&old).await.unwrap());
     within(20, open.open()).await;
@@ -95,6 +101,29 @@ async fn a_running_attempt_that_was_taken_over_is_noticed_as_lost() {
     };
     assert_eq!((name(&claim), claim.attempt), ("d1", 2));
     assert!(matches!(one.notice(15).await, Notice::Lost(d) if d == id("d1")));
+}
+
+#[tokio::test]
+async fn a_lease_that_had_run_out_opens_no_gate_before_it_is_known_whose_the_attempts_are() {
+    let redis = Redis::start().await;
+    let mut one = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    one.claim().await;
+    until(5, "open", async || one.gate.state() == GateState::Open).await;
+    // The records cannot be looked at when the lease is taken again.
+    let _: () = redis.cmd(&["RENAME", "{q}:jobs", "{q}:aside"]).await;
+    let _: () = redis.cmd(&["SET", "{q}:jobs", "a string"]).await;
+    redis.end_lease(&one.lease()).await;
+    until(15, "the lease is renewed", async || redis.cmd::<i64>(&["EXISTS", &one.lease()]).await == 1).await;
+    until(5, "the gate is shut", async || one.gate.state() == GateState::Shut).await;
+    // Meanwhile another worker has taken the attempt.
+    let _: i64 = redis.cmd(&["DEL", "{q}:jobs"]).await;
+    let record = r#"{"worker":"other","attempt":2,"seq":"1"}"#;
+    let _: i64 = redis.cmd(&["HSET", "{q}:jobs", "d1", record]).await;
+    let mut open = one.gate.clone();
+    within(10, open.open()).await;
+    let told = one.notices.try_recv();
+    assert!(matches!(&told, Ok(Notice::Lost(d)) if *d == id("d1")), "told before the gate opened: {told:?}");
 }
 
 #[tokio::test]
@@ -149,7 +178,7 @@ async fn a_newer_job_of_the_service_cancels_the_older_one_on_another_host_and_it
     tokio::pin!(ended);
     assert!(tokio::time::timeout(Duration::from_secs(1), &mut ended).await.is_err(), "the older one is not closed yet");
     assert_eq!(one.queue.store_outcome(&old, &builded()).await.unwrap(), Fenced::Superseded { by: id("new") });
-    assert_eq!(one.queue.may_post(&old).await.unwrap(), Fenced::Stored, "CANCELLED, naming the newer one");
+    assert_eq!(one.queue.may_post(&old, Telling::End).await.unwrap(), Fenced::Stored, "CANCELLED, naming the newer one");
     one.queue.acknowledge(&old).await.unwrap();
     assert_eq!(within(3, &mut ended).await.unwrap(), Fenced::Stored);
 }
@@ -234,6 +263,7 @@ async fn three_dead_workers_end_a_job_in_the_dead_letter_and_orderly_ones_do_not
     orderly.queue.release().await.unwrap();
     let lease = orderly.lease();
     orderly.die().await;
+    // Its own next start has half a minute to take them up.
     redis.end_lease(&lease).await;
     let next = within(20, async { [reaper.queue.claim().await, reaper.queue.claim().await] }).await;
     let d2 = next.iter().find(|c| name(c) == "d2").unwrap();

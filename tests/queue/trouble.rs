@@ -3,7 +3,7 @@
 use slipway::config::QueueConfig;
 use slipway::protocol::Code;
 use slipway::queue::{
-    CancelFound, ClaimFate, Fenced, GateState, Keys, Notice, Producer, Queue, QueueError, WorkerIdentity, rule,
+    CancelFound, ClaimFate, Fenced, GateState, Keys, Notice, Producer, Queue, QueueError, Telling, WorkerIdentity, rule,
 };
 
 use crate::rig::*;
@@ -142,7 +142,7 @@ async fn an_acl_user_with_the_listed_rights_and_no_other_can_do_everything() {
     let first = worker.claim().await;
     assert_eq!((name(&first), &first.fate), ("d3", &ClaimFate::Superseded { by: id("d0") }));
     worker.queue.store_outcome(&first, &cancelled()).await.unwrap();
-    assert_eq!(worker.queue.may_post(&first).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&first, Telling::End).await.unwrap(), Fenced::Stored);
     worker.queue.acknowledge(&first).await.unwrap();
     producer.cancel(&id("d1")).await.unwrap();
     let claimed = tokio::select! {
@@ -193,7 +193,7 @@ async fn plain_way(redis: &Redis, worker: &mut Worker) {
     assert!(matches!(worker.notice(5).await, Notice::Cancelled(d) if d == id("d1")));
     assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Cancelled);
     assert_eq!(worker.queue.store_outcome(&claim, &cancelled()).await.unwrap(), Fenced::Stored);
-    assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     worker.queue.acknowledge(&claim).await.unwrap();
     redis.push(&job("d2", "s2")).await;
     let second = worker.claim().await;
@@ -247,7 +247,7 @@ async fn all_keys_of_a_queue_lie_in_one_slot_and_the_protocol_works_on_a_cluster
         producer.cancel(&id("d2")).await.unwrap();
         assert!(matches!(worker.notice(10).await, Notice::Claimed(c) if name(&c) == "d2"));
         worker.queue.store_outcome(&claim, &builded()).await.unwrap();
-        assert_eq!(worker.queue.may_post(&claim).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
         worker.queue.acknowledge(&claim).await.unwrap();
         let next = worker.claim().await;
         assert!(worker.queue.give_back(&next).await.unwrap());

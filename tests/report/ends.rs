@@ -172,6 +172,19 @@ async fn a_job_that_goes_back_is_pending_and_its_journal_is_gone() {
 }
 
 #[tokio::test]
+async fn a_job_that_goes_back_when_a_cancel_came_or_redis_does_not_say_is_not_told_as_pending() {
+    for answer in [Ok(Fenced::Cancelled), Ok(Fenced::Superseded { by: id("newer") }), Ok(Fenced::Lost), Err(())] {
+        let host = Host::start().await;
+        let report = host.open_as("dpl1", 1, Arc::new(Fences::answering(move |_| answer.clone()))).await;
+        report.line(LogType::Info, "a line");
+        report.give_back().await;
+        assert_eq!(host.dashboard.statuses("dpl1"), Vec::<String>::new());
+        assert!(host.files().is_empty());
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_job_goes_back_within_a_second_though_the_dashboard_hangs() {
     let host = Host::start().await;
     host.dashboard.answers(|_| Reply::Hang);

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use slipway::config::DashboardConfig;
 use slipway::protocol::{Code, DeploymentId, Failure, ImageRef, Outcome, RegistryType};
-use slipway::queue::{Fenced, Gate, GateState};
+use slipway::queue::{Fenced, Gate, GateState, Telling};
 use slipway::report::{Fence, JobReport, Pace, Reporter};
 use slipway::secrets::{Redactor, SecretString};
 use tempfile::TempDir;
@@ -130,7 +130,7 @@ impl Fences {
 }
 
 impl Fence for Fences {
-    fn may_post(&self) -> BoxFuture<'_, Result<Fenced, ()>> {
+    fn may_post(&self, _: Telling) -> BoxFuture<'_, Result<Fenced, ()>> {
         let mut asked = self.asked.lock().unwrap();
         let answer = (self.answer)(*asked);
         *asked += 1;

@@ -117,7 +117,8 @@ rec.seq = rec.seq or digits(math.max(newest_seq + 1, now))
 
 local older_id, older, takes_the_lead
 if service and not rec.cancelled and not rec.outcome then
-  if newest_id and newest_id ~= id and newest_seq > tonumber(rec.seq) then
+  -- a record that somebody removed by hand takes no job's place
+  if newest_id and newest_id ~= id and newest_seq > tonumber(rec.seq) and is_open(read_record(jobs, newest_id)) then
     rec.superseded_by = rec.superseded_by or newest_id
   else
     takes_the_lead = true

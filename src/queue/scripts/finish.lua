@@ -3,7 +3,8 @@
 -- ARGV  1 id or ''  2 worker  3 attempt  4 seq  5 payload or its beginning  6 its length  7 note or ''  8 length of the dead letter list
 --       9 ms that an ended record stays  10 how many ended records stay
 --       11 '1': the job is to be removed also without a record
--- Returns  done | again: it was done before | lost | missing: there is no record | parked_runs: a second push of the id goes to the head of the queue
+-- Returns  cancelled: a cancel met the BUILDED on its way, so CANCELLED is to follow, and nothing was removed
+--          | done | again: it was done before | lost | missing: there is no record | parked_runs: a second push of the id goes to the head of the queue
 --          | parked_dropped
 -- Idempotent by the record; without an id by the element itself (equal elements are interchangeable).
 local claimed, jobs, queue, crashes, service_key, ended, dead = unpack(KEYS)
@@ -43,6 +44,9 @@ if not is_ours(rec, worker, attempt, seq) then
   if rec and rec.ended_at and rec.worker == worker and rec.attempt == tonumber(attempt) and rec.seq == seq then return {'again'} end
   return {'lost'}
 end
+-- the cancel was answered with `running`, but its notice came too late for who posted BUILDED. A newer job is no such case: the
+-- image may be deployed by now, and its own follows.
+if note == '' and rec.status == 'BUILDED' and rec.cancelled then return {'cancelled'} end
 redis.call('LLEN', queue)
 redis.call('ZCARD', ended)
 local parked = redis.call('HGET', jobs, id .. '/parked')

@@ -1,11 +1,13 @@
--- Asked before each post of an end.
+-- Asked before each post of a status or an end.
 -- KEYS  1 jobs
 -- ARGV  1 id  2 worker  3 attempt  4 seq  5 CANCELLED for a cancel  6 CANCELLED for a newer job (@@: its id)
---       7 '1': the caller knows that its end is CANCELLED
+--       7 '1': the caller knows that its end is CANCELLED  8 '1': an end is to be posted; else a status on the way to it
 -- Returns  stored | cancelled | superseded, newer id | lost | missing: there is no record | nothing: no outcome is stored
--- Idempotent: notes once that the end may from now on have been seen.
+--          | stands, outcome: it may have been seen, and no status may follow it
+-- Idempotent: notes once that the end may from now on have been seen. A status on the way marks nothing: the end that is stored
+-- behind it can still be voided.
 local jobs = KEYS[1]
-local id = ARGV[1]
+local id, ends = ARGV[1], ARGV[8] == '1'
 local rec = read_record(jobs, id)
 if not rec then return {'missing'} end
 if not is_ours(rec, ARGV[2], ARGV[3], ARGV[4]) then return {'lost'} end
@@ -17,10 +19,14 @@ if why then
   return {'superseded', rec.superseded_by}
 end
 if not rec.outcome then return {'nothing'} end
-if rec.status == 'CANCELLED' and ARGV[7] ~= '1' then
-  -- the caller has not heard of it: the reply was lost
+if rec.status == 'CANCELLED' and not (ends and ARGV[7] == '1') then
+  -- the caller has not heard of it: the reply was lost; or it asks for what may not be told before a CANCELLED either
   if rec.superseded_by and not rec.cancelled then return {'superseded', rec.superseded_by} end
   return {'cancelled'}
+end
+if not ends then
+  if rec.posted then return {'stands', rec.outcome} end
+  return {'stored'}
 end
 if not rec.posted then
   rec.posted = true

@@ -3,7 +3,7 @@
 -- ARGV  1 id  2 worker  3 attempt  4 seq  5 outcome  6 its status  7 '1' for an infrastructure failure
 --       8 the HTTP time-out in ms  9 worker that is believed to hold up this outcome, or ''
 --       10 CANCELLED for a cancel  11 CANCELLED for a newer job (@@: its id)
--- Returns  stored | cancelled | superseded, newer id | lost | missing: there is no record | contradicts, the status stored | wait, older id, its worker
+-- Returns  stored | cancelled | superseded, newer id | lost | missing: there is no record | stands, outcome: another end, which may have been seen | wait, older id, its worker
 -- Idempotent. BUILDED of a newer job waits until every older attempt of the service is closed, or its lease is gone plus one
 -- HTTP time-out: a BUILDED of the older one may still be on the way to the dashboard.
 local jobs, lease = KEYS[1], KEYS[2]
@@ -27,8 +27,9 @@ if rec.status == 'CANCELLED' and status ~= 'CANCELLED' then
   if rec.superseded_by and not rec.cancelled then return {'superseded', rec.superseded_by} end
   return {'cancelled'}
 end
--- a CANCELLED may follow a BUILDED, or take another one's words; any other end that may have been seen stands
-if rec.posted and not (status == 'CANCELLED' and (why or rec.status == 'CANCELLED')) then return {'contradicts', rec.status} end
+-- a CANCELLED may follow a BUILDED (its caller saw a cancel, though a Redis that came back may have forgotten it), or take another
+-- one's words; any other end that may have been seen stands
+if rec.posted and not (status == 'CANCELLED' and rec.status ~= 'FAILED') then return {'stands', rec.outcome} end
 
 if status == 'BUILDED' and rec.after then
   local now, suspect_gone = math.floor(now_us() / 1000), redis.call('EXISTS', lease) == 0

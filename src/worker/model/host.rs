@@ -301,7 +301,7 @@ impl Worker {
                 }
                 None => {}
                 Some(Answer::Wait(worker)) => attempt.suspect = Some(worker),
-                // Refused for good: the attempt stays as it is and tries again. It must never come to this.
+                // Only a Redis that lost something brings this about: here it must never come to it.
                 Some(Answer::Contradicts) => network.contradicted = true,
                 Some(answer) => {
                     attempt.knows_cancelled |= !matches!(answer, Answer::Stored | Answer::Lost)
@@ -319,10 +319,10 @@ impl Worker {
                 }
             }
             Action::Close(close) => {
-                if reached {
-                    redis.finish(host, claim, close == Close::DeadLetter);
-                }
-                if heard {
+                let finished = reached && redis.finish(host, claim, close == Close::DeadLetter);
+                if heard && !finished {
+                    self.event(job, Event::CancelledBeforeClose);
+                } else if heard {
                     self.journals.remove(&job);
                     self.event(job, Event::Closed);
                 }
@@ -386,7 +386,8 @@ impl Worker {
             What::Building(_) | What::End(_) => match attempt.fence.take() {
                 None => {
                     if self.linked && luck != Luck::RequestLost {
-                        let said = redis.may_post(self.host, attempt.claim, attempt.knows_cancelled);
+                        let said =
+                            redis.may_post(self.host, attempt.claim, attempt.knows_cancelled, matches!(item, What::End(_)));
                         attempt.fence = (luck == Luck::Good).then_some(said);
                     }
                     return;

@@ -207,7 +207,7 @@ impl Redis {
         if record.outcome == Some(End::Cancelled) && !cancels {
             return told_before(&record);
         }
-        let follows = cancels && (why.is_some() || record.outcome == Some(End::Cancelled));
+        let follows = cancels && !matches!(record.outcome, Some(End::Failed | End::GivenUp));
         if record.posted && !follows {
             return Answer::Contradicts;
         }
@@ -239,7 +239,7 @@ impl Redis {
     }
 
     /// `knows`: the caller knows that its end is CANCELLED. `None`: no end is stored; a status on the way may be told.
-    pub fn may_post(&mut self, host: Host, claim: Claimed, knows: bool) -> Option<Answer> {
+    pub fn may_post(&mut self, host: Host, claim: Claimed, knows: bool, ends: bool) -> Option<Answer> {
         let Some(mut record) = self.ours(claim, host) else { return Some(Answer::Lost) };
         if let Some(why) = voided(&record) {
             record.outcome = Some(End::Cancelled);
@@ -248,16 +248,23 @@ impl Redis {
             return Some(why.answer());
         }
         record.outcome?;
-        if record.outcome == Some(End::Cancelled) && !knows {
+        if record.outcome == Some(End::Cancelled) && !(ends && knows) {
             return Some(told_before(&record));
+        }
+        if !ends {
+            return Some(if record.posted { Answer::Contradicts } else { Answer::Stored });
         }
         record.posted = true;
         self.records.insert(claim.job, record);
         Some(Answer::Stored)
     }
 
-    pub fn finish(&mut self, host: Host, claim: Claimed, dead: bool) {
-        let Some(mut record) = self.ours(claim, host) else { return };
+    /// `false`: a cancel met the BUILDED on its way, and nothing was removed.
+    pub fn finish(&mut self, host: Host, claim: Claimed, dead: bool) -> bool {
+        let Some(mut record) = self.ours(claim, host) else { return true };
+        if !dead && record.cancelled && matches!(record.outcome, Some(End::Builded(_))) {
+            return false;
+        }
         self.claimed[host].retain(|j| *j != claim.job);
         self.crashes.remove(&claim.job);
         if dead {
@@ -269,6 +276,7 @@ impl Redis {
         }
         record.ended = true;
         self.records.insert(claim.job, record);
+        true
     }
 
     pub fn give_back(&mut self, host: Host, claim: Claimed) {
