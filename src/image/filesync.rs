@@ -17,9 +17,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::reading::Readers;
-use super::select::{Filters, select};
+use super::select::{Filters, SelectError, select};
 use super::tasks::BuildTasks;
-use crate::context::{BuildContext, Content, ContextEntry};
+use crate::context::{BuildContext, Content, ContextEntry, Effort, Spent};
 use crate::protocol::{Failure, LogSink, LogType};
 
 /// Data packets that wait for the connection: 32 KiB each.
@@ -131,14 +131,22 @@ impl ContextFiles {
     /// Patterns over many thousand paths are work for a thread of its own.
     async fn select(&self, folder: Arc<Folder>, filters: Filters) -> Result<Vec<u32>, Status> {
         let (answer, selected) = oneshot::channel();
+        let stop = self.tasks.stop.clone();
         self.tasks.spawn_blocking(move || {
-            let result = select(folder.entries(), &filters);
+            let is_stopped = || stop.is_cancelled();
+            let result = select(folder.entries(), &filters, &Effort::new(&is_stopped));
             // nobody waits any more where the session has ended
             let _ = answer.send(result);
         });
         match selected.await {
             Ok(Ok(selected)) => Ok(selected),
-            Ok(Err(error)) => Err(Status::invalid_argument(error.to_string())),
+            Ok(Err(error)) => {
+                if error == SelectError::Spent(Spent::TooMuch) {
+                    // the first failure is the build's
+                    let _ = self.sent.failure.set(Spent::TooMuch.into());
+                }
+                Err(Status::invalid_argument(error.to_string()))
+            }
             Err(_) => Err(Status::internal("the selection of files broke off")),
         }
     }
