@@ -46,6 +46,10 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// All of the context.
+    pub fn of(context: Arc<BuildContext>) -> Self {
+        Self { context, entries: None }
+    }
     fn entries(&self) -> &[ContextEntry] {
         self.entries.as_deref().unwrap_or(&self.context.entries)
     }
@@ -67,8 +71,7 @@ pub struct ContextFiles {
 impl ContextFiles {
     pub fn new(context: Arc<BuildContext>, tasks: BuildTasks, log: Arc<dyn LogSink>, sent: Arc<Sent>) -> Self {
         let dockerfile = Folder { entries: Some(dockerfile_entries(&context)), context: context.clone() };
-        let context = Folder { entries: None, context };
-        Self { context: Arc::new(context), dockerfile: Arc::new(dockerfile), tasks, log, sent }
+        Self { context: Arc::new(Folder::of(context)), dockerfile: Arc::new(dockerfile), tasks, log, sent }
     }
 }
 
