@@ -286,7 +286,9 @@ mod tests {
                     let chars: Vec<char> = secret.chars().collect();
                     for part in chars.windows(6) {
                         let part: String = part.iter().collect();
-                        prop_assert!(names.contains(&part) || !kept.contains(&part), "{part:?} of {secret:?} in {kept}");
+                        // marks alone tell nothing
+                        let marks = part.chars().all(|c| "{}[],:\"* ".contains(c));
+                        prop_assert!(marks || names.contains(&part) || !kept.contains(&part), "{part:?} of {secret:?} in {kept}");
                     }
                 }
             }
