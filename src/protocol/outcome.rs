@@ -139,7 +139,7 @@ impl Failure {
     pub fn within(&self, max: usize) -> String {
         let code = format!(" [{}]", self.code);
         let for_cause = max.saturating_sub(code.len());
-        if self.cause.chars().count() > for_cause {
+        if self.cause.chars().count() >= for_cause {
             return cut(&self.cause, for_cause) + &code;
         }
         cut(&self.to_string(), max)
