@@ -86,7 +86,7 @@ async fn a_transfer_that_nobody_takes_does_not_hold_up_the_huge_files_of_other_b
         bytes
     };
     let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
-    drop(stalled);
+    drop((stalled, taken));
     stalled_tasks.end().await;
     tasks.end().await;
     assert_eq!(whole, Ok(SIZE), "the second build's file");
