@@ -1,6 +1,6 @@
 //! PURE: which .dockerignore counts, and what is left out where there is none.
 
-use super::ignore::{PatternMatcher, read_patterns};
+use super::ignore::{Effort, PatternMatcher, Spent, read_patterns};
 use super::instructions::Instructions;
 use super::{Tree, dockerfile, shown};
 use crate::protocol::{Code, Failure};
@@ -57,19 +57,20 @@ impl Excludes {
     }
 
     /// Whether `path` stays out of the build, whoever sees to it.
-    pub(super) fn leaves_out(&self, path: &str) -> bool {
+    pub(super) fn leaves_out(&self, path: &str, effort: &Effort) -> Result<bool, Spent> {
         match self {
-            Self::Own { matcher, .. } | Self::Default { matcher } => matcher.matches(path),
+            Self::Own { matcher, .. } | Self::Default { matcher } => matcher.matches(path, effort),
         }
     }
 
     /// For each entry whether it is served: all where BuildKit applies the repository's own file.
-    pub(super) fn served(&self, entries: &[TreeEntry]) -> Vec<bool> {
+    pub(super) fn served(&self, entries: &[TreeEntry], effort: &Effort) -> Result<Vec<bool>, Spent> {
         match self {
-            Self::Own { .. } => vec![true; entries.len()],
+            Self::Own { .. } => Ok(vec![true; entries.len()]),
             Self::Default { matcher } => {
-                let mut walk = matcher.walk();
-                entries.iter().map(|entry| !walk.excludes(&entry.path, entry.kind == EntryKind::Directory)).collect()
+                let mut walk = matcher.walk(effort);
+                let excluded = entries.iter().map(|entry| walk.excludes(&entry.path, entry.kind == EntryKind::Directory));
+                excluded.map(|excluded| excluded.map(|excluded| !excluded)).collect()
             }
         }
     }

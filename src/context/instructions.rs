@@ -1,6 +1,6 @@
 //! PURE: what can be told from a Dockerfile's text. Not a parser: BuildKit is. Where it is in doubt it says yes.
 
-use super::ignore::{PatternMatcher, clean};
+use super::ignore::{Effort, PatternMatcher, clean};
 
 /// A Dockerfile's lines, continued ones joined.
 pub(super) struct Instructions {
@@ -36,7 +36,8 @@ impl Instructions {
         self.lines.iter().any(|line| {
             sources(line).iter().any(|source| {
                 let source = clean(source.trim_start_matches('/'));
-                source == "." || PatternMatcher::new(&[&source]).is_ok_and(|matcher| matcher.matches(path))
+                source == "."
+                    || PatternMatcher::new(&[&source]).is_ok_and(|matcher| matcher.matches(path, &Effort::free()) == Ok(true))
             })
         })
     }

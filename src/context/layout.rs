@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::dotenv::DotEnv;
 use super::excludes::Excludes;
+use super::ignore::{Effort, Spent};
 use super::instructions::Instructions;
 use super::{Content, ContextEntry, Tree, dockerfile, notices};
 use crate::protocol::{Code, EnvVar, Failure, LogType};
@@ -23,14 +24,14 @@ pub(super) struct Layout {
     pub(super) notes: Vec<(LogType, String)>,
 }
 
-pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar]) -> Result<Layout, Failure> {
+pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effort: &Effort) -> Result<Layout, Failure> {
     let (dockerfile, dockerfile_bytes) = dockerfile::find(tree, named)?;
     let instructions = Instructions::read(&dockerfile_bytes);
     let excludes = Excludes::read(tree, &dockerfile, &instructions)?;
     let dotenv = DotEnv::new(env);
     let mut notes = Vec::new();
 
-    let served = excludes.served(tree.entries());
+    let served = excludes.served(tree.entries(), effort)?;
     let own_env = tree.entry(ENV_FILE);
     if dotenv.file.is_some() && own_env.is_some_and(|e| matches!(e.kind, EntryKind::Directory | EntryKind::Submodule)) {
         return Err(Failure::new(
@@ -41,6 +42,7 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar]) -> R
     }
     let mut entries = Vec::with_capacity(tree.entries().len() + 1);
     for (entry, _) in tree.entries().iter().zip(&served).filter(|(_, served)| **served) {
+        effort.spend_bytes(entry.path.len())?;
         if entry.path != ENV_FILE || dotenv.file.is_none() {
             entries.push(context_entry(tree, entry)?);
         }
@@ -50,7 +52,7 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar]) -> R
         if own_env.is_some() {
             notes.push((LogType::Info, "The repository's .env is replaced by the service's environment variables.".to_owned()));
         }
-        notes.extend(env_warning(&excludes, &instructions).map(|warning| (LogType::Warning, warning)));
+        notes.extend(env_warning(&excludes, &instructions, effort)?.map(|warning| (LogType::Warning, warning)));
         let size = file.len() as u64;
         let content = Content::Inline { bytes: Arc::new(file), executable: false };
         let at = entries.partition_point(|e| e.path.split('/').lt(ENV_FILE.split('/')));
@@ -61,9 +63,9 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar]) -> R
         notes.push((LogType::Info, "The Dockerfile seems to use .git, which is never in the build context.".to_owned()));
     }
     let warnings = [
-        notices::key_files(tree.entries(), &excludes),
-        notices::submodules(tree.entries(), &excludes),
-        notices::lfs_pointers(tree, &excludes)?,
+        notices::key_files(tree.entries(), &excludes, effort)?,
+        notices::submodules(tree.entries(), &excludes, effort)?,
+        notices::lfs_pointers(tree, &excludes, effort)?,
     ];
     notes.extend(warnings.into_iter().flatten().map(|warning| (LogType::Warning, warning)));
     let mounts_secrets = instructions.mounts_secrets();
@@ -83,9 +85,9 @@ fn context_entry(tree: &dyn Tree, entry: &TreeEntry) -> Result<ContextEntry, Fai
     Ok(ContextEntry { path: entry.path.clone(), size, mtime_ns: 0, content })
 }
 
-fn env_warning(excludes: &Excludes, instructions: &Instructions) -> Option<String> {
-    match excludes {
-        Excludes::Own { file, .. } if excludes.leaves_out(ENV_FILE) => Some(format!(
+fn env_warning(excludes: &Excludes, instructions: &Instructions, effort: &Effort) -> Result<Option<String>, Spent> {
+    Ok(match excludes {
+        Excludes::Own { file, .. } if excludes.leaves_out(ENV_FILE, effort)? => Some(format!(
             "{} leaves out .env, so the build does not see the service's environment variables there; \
              RUN --mount=type=secret,id=env reads them all the same.",
             super::shown(file)
@@ -96,7 +98,7 @@ fn env_warning(excludes: &Excludes, instructions: &Instructions) -> Option<Strin
                 .to_owned(),
         ),
         _ => None,
-    }
+    })
 }
 
 /// The topmost entries that the default excludes leave out.

@@ -13,7 +13,7 @@ mod times;
 #[cfg(test)]
 mod tests;
 
-pub use ignore::{IgnoreError, IgnoreWalk, PatternMatcher, read_patterns};
+pub use ignore::{Effort, IgnoreError, IgnoreWalk, PatternMatcher, Spent, read_patterns};
 pub use stage::ContextStage;
 
 use std::borrow::Cow;

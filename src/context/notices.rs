@@ -1,6 +1,7 @@
 //! PURE: what a user should know about the tree that goes into a build.
 
 use super::excludes::Excludes;
+use super::ignore::{Effort, Spent};
 use super::{Tree, dockerfile, shown};
 use crate::protocol::Failure;
 use crate::source::{EntryKind, TreeEntry};
@@ -13,14 +14,27 @@ const MAX_LFS_READS: usize = 1_000;
 const LFS_SIZES: std::ops::RangeInclusive<u64> = 100..=250;
 
 /// One line that names the private keys and credentials that go in.
-pub(super) fn key_files(entries: &[TreeEntry], excludes: &Excludes) -> Option<String> {
-    let keys = entries
-        .iter()
-        .filter(|e| matches!(e.kind, EntryKind::File { .. }) && is_key_file(&e.path) && !excludes.leaves_out(&e.path));
-    let list = named(keys.map(|e| e.path.as_str()))?;
-    Some(format!(
+pub(super) fn key_files(entries: &[TreeEntry], excludes: &Excludes, effort: &Effort) -> Result<Option<String>, Spent> {
+    let keys = entries.iter().filter(|e| matches!(e.kind, EntryKind::File { .. }) && is_key_file(&e.path));
+    let list = named(going_in(keys, excludes, effort)?.into_iter());
+    Ok(list.map(|list| format!(
         "The build context has files that look like private keys or credentials: {list}. List them in .dockerignore unless the image needs them."
-    ))
+    )))
+}
+
+/// The paths of those that are not left out.
+fn going_in<'e>(
+    entries: impl Iterator<Item = &'e TreeEntry>,
+    excludes: &Excludes,
+    effort: &Effort,
+) -> Result<Vec<&'e str>, Spent> {
+    let mut paths = Vec::new();
+    for entry in entries {
+        if !excludes.leaves_out(&entry.path, effort)? {
+            paths.push(entry.path.as_str());
+        }
+    }
+    Ok(paths)
 }
 
 fn is_key_file(path: &str) -> bool {
@@ -47,14 +61,14 @@ fn is_key_file(path: &str) -> bool {
 }
 
 /// One line that names the submodules.
-pub(super) fn submodules(entries: &[TreeEntry], excludes: &Excludes) -> Option<String> {
-    let modules = entries.iter().filter(|e| e.kind == EntryKind::Submodule && !excludes.leaves_out(&e.path));
-    let list = named(modules.map(|e| e.path.as_str()))?;
-    Some(format!("Git submodules are not fetched; in the build their directories are empty: {list}."))
+pub(super) fn submodules(entries: &[TreeEntry], excludes: &Excludes, effort: &Effort) -> Result<Option<String>, Spent> {
+    let modules = entries.iter().filter(|e| e.kind == EntryKind::Submodule);
+    let list = named(going_in(modules, excludes, effort)?.into_iter());
+    Ok(list.map(|list| format!("Git submodules are not fetched; in the build their directories are empty: {list}.")))
 }
 
 /// One line that names files of which only the Git LFS pointer is there. Looked for only where the repository uses LFS at all.
-pub(super) fn lfs_pointers(tree: &dyn Tree, excludes: &Excludes) -> Result<Option<String>, Failure> {
+pub(super) fn lfs_pointers(tree: &dyn Tree, excludes: &Excludes, effort: &Effort) -> Result<Option<String>, Failure> {
     let files = || tree.entries().iter().filter(|e| matches!(e.kind, EntryKind::File { .. }));
     let attributes = files().filter(|e| e.path == ".gitattributes" || e.path.ends_with("/.gitattributes"));
     let mut uses_lfs = false;
@@ -67,7 +81,7 @@ pub(super) fn lfs_pointers(tree: &dyn Tree, excludes: &Excludes) -> Result<Optio
     }
     let mut pointers = Vec::new();
     for entry in files().filter(|e| LFS_SIZES.contains(&e.size)).take(MAX_LFS_READS) {
-        if dockerfile::is_lfs_pointer(&tree.read(entry)?) && !excludes.leaves_out(&entry.path) {
+        if dockerfile::is_lfs_pointer(&tree.read(entry)?) && !excludes.leaves_out(&entry.path, effort)? {
             pointers.push(entry.path.as_str());
         }
     }

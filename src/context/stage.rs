@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 
 use super::times::{SALT_BYTES, Times};
-use super::{BuildContext, Content, ContextEntry, layout};
+use super::{BuildContext, Content, ContextEntry, Effort, layout};
 use crate::protocol::{Code, Failure, Job, ServiceId};
 use crate::source::SourceTree;
 use crate::stage::StageContext;
@@ -34,8 +34,10 @@ impl ContextStage {
     pub async fn assemble(&self, tree: Arc<SourceTree>, job: &Job, ctx: &StageContext) -> Result<BuildContext, Failure> {
         let (times, service) = (self.times.clone(), job.service.clone());
         let (named, env, source) = (job.dockerfile.clone(), job.env.clone(), tree.clone());
+        let cancel = ctx.cancel.clone();
         let work = ctx.tasks.spawn_blocking(move || -> Result<_, Failure> {
-            let mut laid = layout::lay_out(source.as_ref(), named.as_deref(), &env)?;
+            let is_stopped = || cancel.is_cancelled();
+            let mut laid = layout::lay_out(source.as_ref(), named.as_deref(), &env, &Effort::new(&is_stopped))?;
             times.give(&service, &mut laid.entries);
             Ok(laid)
         });

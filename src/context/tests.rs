@@ -44,7 +44,7 @@ impl MadeTree {
     fn lay_out(&self, named: Option<&str>, env: &[(&str, &str)]) -> Result<Layout, Failure> {
         let env: Vec<EnvVar> =
             env.iter().map(|(key, value)| EnvVar { key: (*key).into(), value: SecretString::from(*value) }).collect();
-        lay_out(self, named, &env)
+        lay_out(self, named, &env, &Effort::free())
     }
 }
 
@@ -319,4 +319,11 @@ proptest! {
         let listed = paths(&layout);
         prop_assert!(listed.is_sorted_by(|a, b| a.split('/').lt(b.split('/'))), "{listed:?}");
     }
+}
+
+#[test]
+fn a_layout_that_nobody_waits_for_any_more_ends() {
+    let tree = MadeTree::new().file("Dockerfile", "FROM x").file("a", "");
+    let Err(failure) = lay_out(&tree, None, &[], &Effort::new(&|| true)) else { panic!("it went on") };
+    assert_eq!(failure.code, Failure::interrupted().code);
 }

@@ -17,9 +17,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::reading::Readers;
-use super::select::{Filters, select};
+use super::select::{Filters, SelectError, select};
 use super::tasks::BuildTasks;
-use crate::context::{BuildContext, Content, ContextEntry};
+use crate::context::{BuildContext, Content, ContextEntry, Effort, Spent};
 use crate::protocol::{Failure, LogSink, LogType};
 
 /// Data packets that wait for the connection: 32 KiB each.
@@ -46,6 +46,10 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// All of the context.
+    pub fn of(context: Arc<BuildContext>) -> Self {
+        Self { context, entries: None }
+    }
     fn entries(&self) -> &[ContextEntry] {
         self.entries.as_deref().unwrap_or(&self.context.entries)
     }
@@ -67,8 +71,7 @@ pub struct ContextFiles {
 impl ContextFiles {
     pub fn new(context: Arc<BuildContext>, tasks: BuildTasks, log: Arc<dyn LogSink>, sent: Arc<Sent>) -> Self {
         let dockerfile = Folder { entries: Some(dockerfile_entries(&context)), context: context.clone() };
-        let context = Folder { entries: None, context };
-        Self { context: Arc::new(context), dockerfile: Arc::new(dockerfile), tasks, log, sent }
+        Self { context: Arc::new(Folder::of(context)), dockerfile: Arc::new(dockerfile), tasks, log, sent }
     }
 }
 
@@ -131,14 +134,22 @@ impl ContextFiles {
     /// Patterns over many thousand paths are work for a thread of its own.
     async fn select(&self, folder: Arc<Folder>, filters: Filters) -> Result<Vec<u32>, Status> {
         let (answer, selected) = oneshot::channel();
+        let stop = self.tasks.stop.clone();
         self.tasks.spawn_blocking(move || {
-            let result = select(folder.entries(), &filters);
+            let is_stopped = || stop.is_cancelled();
+            let result = select(folder.entries(), &filters, &Effort::new(&is_stopped));
             // nobody waits any more where the session has ended
             let _ = answer.send(result);
         });
         match selected.await {
             Ok(Ok(selected)) => Ok(selected),
-            Ok(Err(error)) => Err(Status::invalid_argument(error.to_string())),
+            Ok(Err(error)) => {
+                if error == SelectError::Spent(Spent::TooMuch) {
+                    // the first failure is the build's
+                    let _ = self.sent.failure.set(Spent::TooMuch.into());
+                }
+                Err(Status::invalid_argument(error.to_string()))
+            }
             Err(_) => Err(Status::internal("the selection of files broke off")),
         }
     }

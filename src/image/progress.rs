@@ -200,7 +200,10 @@ impl Progress {
                 number
             }
         };
-        let (current, total) = step.transfers.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let (current, total) = step
+            .transfers
+            .values()
+            .fold((0, 0), |sum: (i64, i64), one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)));
         let of = if total >= current { format!(" of {}", megabytes(total)) } else { String::new() };
         emit(LogType::Info, &format!("#{number} {}{of}", megabytes(current)));
     }

@@ -143,6 +143,20 @@ fn the_layers_of_a_base_image_are_added_up() {
 }
 
 #[test]
+fn layers_of_impossible_sizes_do_not_end_the_build() {
+    let name = "[1/2] FROM x";
+    let layer =
+        |id: &str| VertexStatus { vertex: name.into(), id: id.into(), current: i64::MAX, total: i64::MAX, ..Default::default() };
+    let mut progress = Progress::new(Arc::new(Redactor::new(&[], &[], &[])));
+    let (mut lines, start) = (Vec::new(), Instant::now());
+    for second in [0, 6] {
+        let message = StatusResponse { statuses: vec![layer("a"), layer("b")], ..steps(vec![started(name)]) };
+        progress.apply(message, start + Duration::from_secs(second), &mut |_, text| lines.push(text.to_owned()));
+    }
+    assert!(lines.last().is_some_and(|line| line.contains(" MB of ")), "{lines:?}");
+}
+
+#[test]
 fn a_clipped_output_is_a_warning_with_its_cure_told_once() {
     let run = "[2/2] RUN noisy";
     let clip = log(run, 2, b"\n[output clipped, log limit 200KiB/s reached]\n");

@@ -18,7 +18,8 @@ use crate::protocol::safe_line;
 const READERS: usize = 4;
 /// Of files above this size one is in memory at a time.
 const LARGE_FILE: u64 = 1 << 20;
-/// Of files above this size one is in memory at a time, of all builds together: each takes its size twice while it is inflated.
+/// Of files above this size one is read at a time, of all builds together: each takes its size twice while it is inflated, and once,
+/// one for each transfer, while it is sent.
 const HUGE_FILE: u64 = 8 << 20;
 /// How often one that waits for that looks whether its build is over.
 const LOOK: Duration = Duration::from_millis(200);
@@ -96,8 +97,12 @@ impl Readers {
         if self.data.is_closed() {
             return None;
         }
-        let _turn = if entry.size > HUGE_FILE { Some(Turn::take(|| self.data.is_closed())?) } else { None };
-        let bytes = match self.folder.context.read(entry) {
+        let read = {
+            // given back before the file is sent: how fast BuildKit takes it is its own build's business
+            let _turn = if entry.size > HUGE_FILE { Some(Turn::take(|| self.data.is_closed())?) } else { None };
+            self.folder.context.read(entry)
+        };
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(failure) => {
                 let text = format!("{}: {}", safe_line(entry.path.as_bytes()), failure.cause).into_bytes();
@@ -119,7 +124,7 @@ impl Readers {
 static TAKEN: Mutex<bool> = Mutex::new(false);
 static GIVEN_BACK: Condvar = Condvar::new();
 
-/// The right to have a huge file in memory. There is one.
+/// The right to read a huge file. There is one.
 struct Turn;
 
 impl Turn {
@@ -143,3 +148,7 @@ impl Drop for Turn {
         GIVEN_BACK.notify_one();
     }
 }
+
+#[cfg(test)]
+#[path = "reading_tests.rs"]
+mod tests;

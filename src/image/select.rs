@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::context::{Content, ContextEntry, IgnoreError, PatternMatcher};
+use crate::context::{Content, ContextEntry, Effort, IgnoreError, PatternMatcher, Spent};
 
 /// The filters of one FileSync request, decoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,14 +14,23 @@ pub struct Filters {
     pub follow: Vec<String>,
 }
 
+/// Why there is no selection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    #[error(transparent)]
+    Pattern(#[from] IgnoreError),
+    #[error(transparent)]
+    Spent(#[from] Spent),
+}
+
 /// Longer paths are in no context; they come from links that lead into themselves.
 const MAX_PATH: usize = 4096;
 /// How many paths are followed for one request at most. A Dockerfile's sources and their links are far fewer.
 const MAX_FOLLOWED: usize = 10_000;
 
 /// Indices of the entries to send, in order. A directory that is not selected itself is sent where something in it is.
-pub fn select(entries: &[ContextEntry], filters: &Filters) -> Result<Vec<u32>, IgnoreError> {
-    let include = Include::new(entries, filters)?;
+pub fn select(entries: &[ContextEntry], filters: &Filters, effort: &Effort) -> Result<Vec<u32>, SelectError> {
+    let include = Include::new(entries, filters, effort)?;
     let exclude = match filters.exclude.is_empty() {
         true => None,
         false => Some(PatternMatcher::new(&filters.exclude)?),
@@ -29,12 +38,14 @@ pub fn select(entries: &[ContextEntry], filters: &Filters) -> Result<Vec<u32>, I
     if include.is_everything() && exclude.is_none() {
         return Ok((0..entries.len() as u32).collect());
     }
+    let may_come_back = exclude.as_ref().is_some_and(PatternMatcher::has_exceptions);
     let mut selected = Vec::with_capacity(entries.len());
     // the directories around the current entry, and whether each has been sent
     let mut open: Vec<(usize, bool)> = Vec::new();
     let mut pruned: Option<&str> = None;
     for (index, entry) in entries.iter().enumerate() {
         let path = entry.path.as_str();
+        effort.spend_bytes(path.len())?;
         if pruned.is_some_and(|dir| is_inside(path, dir)) {
             continue;
         }
@@ -43,13 +54,16 @@ pub fn select(entries: &[ContextEntry], filters: &Filters) -> Result<Vec<u32>, I
             open.pop();
         }
         let is_directory = matches!(entry.content, Content::Directory);
-        let excluded = exclude.as_ref().is_some_and(|matcher| matcher.matches(path));
-        if excluded && is_directory && exclude.as_ref().is_some_and(|matcher| !matcher.has_exceptions()) {
+        let excluded = match &exclude {
+            Some(matcher) => matcher.matches(path, effort)?,
+            None => false,
+        };
+        if excluded && is_directory && !may_come_back {
             // nothing in it can come back
             pruned = Some(path);
             continue;
         }
-        let sent = !excluded && include.matches(path);
+        let sent = !excluded && include.matches(path, effort)?;
         if sent {
             for (dir, dir_sent) in &mut open {
                 if !std::mem::replace(dir_sent, true) {
@@ -77,9 +91,9 @@ struct Include {
 }
 
 impl Include {
-    fn new(entries: &[ContextEntry], filters: &Filters) -> Result<Self, IgnoreError> {
+    fn new(entries: &[ContextEntry], filters: &Filters, effort: &Effort) -> Result<Self, SelectError> {
         let mut wanted = filters.include.clone();
-        let followed = follow_links(entries, &filters.follow);
+        let followed = follow_links(entries, &filters.follow, effort)?;
         // a followed path that is the root lifts the filter of the followed paths, as it does in BuildKit's client
         if !followed.iter().any(|path| path == ".") {
             wanted.extend(followed);
@@ -101,8 +115,12 @@ impl Include {
     fn is_everything(&self) -> bool {
         self.everything
     }
-    fn matches(&self, path: &str) -> bool {
-        self.everything || self.plain_matches(path) || self.patterns.as_ref().is_some_and(|matcher| matcher.matches(path))
+    fn matches(&self, path: &str, effort: &Effort) -> Result<bool, Spent> {
+        match &self.patterns {
+            _ if self.everything || self.plain_matches(path) => Ok(true),
+            Some(matcher) => matcher.matches(path, effort),
+            None => Ok(false),
+        }
     }
     fn plain_matches(&self, path: &str) -> bool {
         if self.plain.is_empty() {
@@ -133,9 +151,9 @@ fn clean(path: &str) -> String {
 
 /// The followed paths themselves and everything that their symlinks lead to, cleaned, sorted, without those that lie in another.
 /// Links are read from the entries; none is resolved on a file system, and none leads out of the context.
-fn follow_links(entries: &[ContextEntry], paths: &[String]) -> Vec<String> {
+fn follow_links(entries: &[ContextEntry], paths: &[String], effort: &Effort) -> Result<Vec<String>, Spent> {
     if paths.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let links: HashMap<&str, &str> = entries
         .iter()
@@ -152,9 +170,15 @@ fn follow_links(entries: &[ContextEntry], paths: &[String]) -> Vec<String> {
         if path.len() > MAX_PATH || seen.len() > MAX_FOLLOWED || !seen.insert(path.clone()) {
             continue;
         }
-        let resolved = (path.match_indices('/').map(|(at, _)| at).chain([path.len()]))
-            .map(|end| (links_at(&links, &path[..end]), path[end..].trim_start_matches('/')))
-            .find(|(targets, _)| !targets.is_empty());
+        let mut resolved = None;
+        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+            effort.spend_bytes(end)?;
+            let targets = links_at(&links, &path[..end], effort)?;
+            if !targets.is_empty() {
+                resolved = Some((targets, path[end..].trim_start_matches('/')));
+                break;
+            }
+        }
         let Some((targets, rest)) = resolved else {
             found.insert(path);
             continue;
@@ -173,29 +197,31 @@ fn follow_links(entries: &[ContextEntry], paths: &[String]) -> Vec<String> {
             kept.push(path);
         }
     }
-    kept
+    Ok(kept)
 }
 
 /// The link at `path` and where it leads, or all links that its last segment matches as a wildcard.
-fn links_at<'e>(links: &HashMap<&'e str, &'e str>, path: &str) -> Vec<(&'e str, String)> {
+fn links_at<'e>(links: &HashMap<&'e str, &'e str>, path: &str, effort: &Effort) -> Result<Vec<(&'e str, String)>, Spent> {
     let resolve = |link: &'e str, target: &str| {
         let from = if target.starts_with('/') { "" } else { parent(link) };
         (link, clean(&format!("{from}/{target}")))
     };
     let base = &path[path.rfind('/').map_or(0, |at| at + 1)..];
     if !has_wildcard(base) {
-        return links.get_key_value(path).map(|(link, target)| resolve(link, target)).into_iter().collect();
+        return Ok(links.get_key_value(path).map(|(link, target)| resolve(link, target)).into_iter().collect());
     }
     let Ok(matcher) = PatternMatcher::new(&[path]) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    let mut found: Vec<_> = links
-        .iter()
-        .filter(|(link, _)| parent(link) == parent(path) && matcher.matches(link))
-        .map(|(link, target)| resolve(link, target))
-        .collect();
+    let mut found = Vec::new();
+    for (link, target) in links {
+        effort.spend_bytes(link.len())?;
+        if parent(link) == parent(path) && matcher.matches(link, effort)? {
+            found.push(resolve(link, target));
+        }
+    }
     found.sort();
-    found
+    Ok(found)
 }
 
 fn parent(path: &str) -> &str {

@@ -21,7 +21,11 @@ fn tree(paths: &[&str]) -> Vec<ContextEntry> {
 fn selected<'e>(entries: &'e [ContextEntry], include: &[&str], exclude: &[&str], follow: &[&str]) -> Vec<&'e str> {
     let owned = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect();
     let filters = Filters { include: owned(include), exclude: owned(exclude), follow: owned(follow) };
-    select(entries, &filters).expect("patterns").into_iter().map(|at| entries[at as usize].path.as_str()).collect()
+    select(entries, &filters, &Effort::free())
+        .expect("patterns")
+        .into_iter()
+        .map(|at| entries[at as usize].path.as_str())
+        .collect()
 }
 
 #[test]
@@ -104,4 +108,37 @@ fn an_exception_brings_a_file_back_with_its_directories() {
 fn include_and_exclude_hold_together() {
     let entries = tree(&["src/", "src/a.rs", "src/a.txt", "x.rs"]);
     assert_eq!(selected(&entries, &[], &["**/*.txt"], &["src"]), ["src", "src/a.rs"]);
+}
+
+#[test]
+fn slow_patterns_over_many_files_end_when_the_build_is_stopped() {
+    let paths: Vec<String> = (0..20_000).map(|n| format!("{}{n}", "abcdefg/".repeat(120))).collect();
+    let entries = tree(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+    let slow = format!("{}[n]", "**/".repeat(1300));
+    let looks = std::cell::Cell::new(0);
+    let is_stopped = || {
+        looks.set(looks.get() + 1);
+        looks.get() > 3
+    };
+    let lists = [
+        Filters { exclude: vec![slow.clone(); 3], ..Default::default() },
+        Filters { include: vec![slow.clone(); 3], ..Default::default() },
+    ];
+    for filters in lists {
+        looks.set(0);
+        assert_eq!(select(&entries, &filters, &Effort::new(&is_stopped)), Err(SelectError::Spent(Spent::Stopped)));
+    }
+}
+
+#[test]
+fn links_that_are_looked_for_by_wildcards_end_when_the_build_is_stopped() {
+    let links: Vec<String> = (0..2_000).map(|n| format!("{}{n} -> x", "a".repeat(1_000))).collect();
+    let entries = tree(&links.iter().map(String::as_str).collect::<Vec<_>>());
+    let filters = Filters { follow: vec![format!("{}[n]", "*a".repeat(1_000))], ..Default::default() };
+    let looks = std::cell::Cell::new(0);
+    let is_stopped = || {
+        looks.set(looks.get() + 1);
+        looks.get() > 3
+    };
+    assert_eq!(select(&entries, &filters, &Effort::new(&is_stopped)), Err(SelectError::Spent(Spent::Stopped)));
 }

@@ -6,8 +6,11 @@ use crate::protocol::{DeploymentId, Failure};
 
 /// Of a payload at most this much is kept.
 const HEAD_BYTES: usize = 2048;
-/// A run of so many letters and digits in something that is not JSON may be a token.
+/// A run of so many letters and digits in a public value may be a token.
 const TOKEN_CHARS: usize = 12;
+/// Longer words in something that is not JSON are no words.
+const PLAIN_WORD_CHARS: usize = 16;
+const MASK: &str = "***";
 /// Fields whose values are no secrets. Everything else is masked.
 const PUBLIC_FIELDS: &[&str] = &[
     "deploymentId",
@@ -42,7 +45,7 @@ fn masked(payload: &[u8]) -> String {
             mask_value(&mut value, false);
             value.to_string()
         }
-        _ => mask_text(&String::from_utf8_lossy(&payload[..payload.len().min(HEAD_BYTES)])),
+        _ => mask_broken(&String::from_utf8_lossy(&payload[..payload.len().min(HEAD_BYTES)])),
     };
     let end = text.floor_char_boundary(HEAD_BYTES);
     let cut = if end < text.len() { "…" } else { "" };
@@ -57,11 +60,107 @@ fn mask_value(value: &mut Value, public: bool) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|v| mask_value(v, false)),
-        Value::String(text) if public => *text = mask_text(text),
-        Value::String(text) if !text.is_empty() => *text = "***".into(),
-        Value::Number(_) if !public => *value = "***".into(),
+        Value::String(text) if public => *text = public_value(text),
+        Value::String(text) if !text.is_empty() => *text = MASK.into(),
+        Value::Number(_) if !public => *value = MASK.into(),
         _ => {}
     }
+}
+
+/// What is no whole JSON: a job that was cut off or has a mistake in it, or something else altogether.
+fn mask_broken(text: &str) -> String {
+    match text.contains(['{', '[', '"']) {
+        true => mask_pieces(text),
+        false => mask_words(text),
+    }
+}
+
+/// What the next string of broken JSON may be, by what stands before it.
+#[derive(Clone, Copy, PartialEq)]
+enum Expected {
+    Key,
+    /// After this key and before its colon.
+    Colon {
+        public: bool,
+    },
+    Value {
+        public: bool,
+    },
+    Nothing,
+}
+
+/// Keeps the marks, the keys where a key can stand, and the values of public fields. Where a quote is missing, strings and what is
+/// between them change places: so nothing outside of quotes is kept either.
+fn mask_pieces(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut expected = Expected::Nothing;
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => {
+                let string = quoted(rest);
+                let after = string.map_or("", |inside| rest[inside.len() + 2..].trim_start());
+                let kept = match (string, expected) {
+                    (Some(key), Expected::Key) if after.starts_with(':') => {
+                        expected = Expected::Colon { public: PUBLIC_FIELDS.contains(&key) };
+                        Some(mask_text(key))
+                    }
+                    (value, expected_before) => {
+                        expected = Expected::Nothing;
+                        value.filter(|_| expected_before == Expected::Value { public: true }).map(public_value)
+                    }
+                };
+                out.push_str(&format!("\"{}\"", kept.as_deref().unwrap_or(MASK)));
+                string.map_or(rest.len(), |inside| inside.len() + 2)
+            }
+            '{' | '}' | '[' | ']' | ',' | ':' => {
+                expected = match (first, expected) {
+                    ('{' | ',', _) => Expected::Key,
+                    (':', Expected::Colon { public }) => Expected::Value { public },
+                    _ => Expected::Nothing,
+                };
+                out.push(first);
+                1
+            }
+            space if space.is_whitespace() => {
+                out.push(' ');
+                space.len_utf8()
+            }
+            _ => {
+                let end = rest.find(|c: char| c.is_whitespace() || "{}[],:\"".contains(c)).unwrap_or(rest.len());
+                expected = Expected::Nothing;
+                out.push_str(if matches!(&rest[..end], "true" | "false" | "null") { &rest[..end] } else { MASK });
+                end
+            }
+        };
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// What is between the quote that the text begins with and the one that ends it. `None`: none ends it.
+fn quoted(text: &str) -> Option<&str> {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })?;
+    Some(&text[1..=end])
+}
+
+/// Plain words of a text without any marks of JSON; everything else in it may be a secret.
+fn mask_words(text: &str) -> String {
+    let plain = |word: &str| {
+        let word = word.trim_end_matches(['.', ',', ':', ';', '!', '?']);
+        word.chars().count() <= PLAIN_WORD_CHARS && word.chars().all(char::is_alphabetic)
+    };
+    text.split_whitespace().map(|word| if plain(word) { word } else { MASK }).collect::<Vec<_>>().join(" ")
+}
+
+/// A value of a public field; not where it may be an address with a password in it.
+fn public_value(text: &str) -> String {
+    if text.contains('@') && text.contains(':') { MASK.into() } else { mask_text(text) }
 }
 
 /// Long runs that look like tokens become `***`; ids, words and paths stay readable.
@@ -74,7 +173,7 @@ fn mask_text(text: &str) -> String {
             continue;
         }
         let tokenish = run.len() >= TOKEN_CHARS && run.bytes().any(|b| b.is_ascii_digit());
-        out.push_str(if tokenish { "***" } else { &run });
+        out.push_str(if tokenish { MASK } else { &run });
         run.clear();
         match c {
             '\0' => {}
@@ -87,6 +186,8 @@ fn mask_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::protocol::Code;
 
@@ -122,5 +223,75 @@ mod tests {
     fn a_job_of_megabytes_leaves_two_kilobytes() {
         assert!(kept(&"x ".repeat(3_000_000)).len() <= HEAD_BYTES + 4);
         assert!(kept(&format!("[{}1]", "\"a\",".repeat(500_000))).len() <= HEAD_BYTES + 4);
+    }
+
+    #[test]
+    fn passwords_and_values_of_a_broken_job_are_masked_however_short() {
+        for secret in ["hunter2!Pass", "correct-horse", "Tr0ub4dor&3x!", "postgres://app:s3cr3t@db/x", r#"a\"b,\"key\":\"c"#] {
+            for job in [
+                format!(r#"{{"serviceId":"svc_91",,"environmentVariables":[{{"key":"FOO","value":"{secret}"}}]}}"#),
+                format!(r#"{{"serviceId":"svc_91","environmentVariables":[{{"key":"FOO","value":"{secret}"#),
+                format!(r#"{{"serviceId":"svc_91","x":{{"username":"FOO","password":"{secret}"}},}}"#),
+                format!(r#"{{"serviceId":"svc_91","key":"FOO","value:"{secret}"}}"#),
+                format!(r#"{{"serviceId":"svc_91","key":"FOO","value":{secret}}}"#),
+            ] {
+                let kept = kept(&job);
+                assert!(!kept.contains(&secret[..6]) && !kept.contains("s3cr3t"), "{kept}");
+                assert!(kept.contains("svc_91") && kept.contains("FOO"), "{kept}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_that_was_pushed_by_itself_is_masked() {
+        for secret in ["hunter2!Pass", "correct-horse", "Tr0ub4dor&3x!", "postgres://app:s3cr3t@db/x", "\"hunter2!Pass\""] {
+            assert!(!kept(&format!("oops {secret}")).contains(&secret[1..5]), "{secret}");
+            assert!(!kept(secret).contains(&secret[1..5]), "{secret}");
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_password_in_a_public_field_is_masked() {
+        for end in ["", ","] {
+            let kept = kept(&format!(r#"{{"repositoryName":"https://octo:hunter2@git.example/x","branch":"main"{end}}}"#));
+            assert!(!kept.contains("hunter2") && kept.contains("main"), "{kept}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_of_a_job_cut_or_damaged_at_any_byte_is_kept(
+            secret in "[ -~é]{6,24}", other in "[ -~]{6,24}", at in any::<prop::sample::Index>(),
+        ) {
+            let job = json!({
+                "deploymentId": "d1",
+                "gitProvider": { "type": "GITHUB", "githubAccount": { "username": "octo", "accessToken": secret } },
+                "branch": "main",
+                "registry": { "username": "u", "password": other },
+                "environmentVariables": [{ "key": "FOO", "value": secret }, { "value": other, "key": "BAR" }],
+                "servicePort": 80,
+            });
+            let whole = job.to_string().into_bytes();
+            let at = at.index(whole.len());
+            let without = [&whole[..at], &whole[at + 1..]].concat();
+            let doubled = [&whole[..at], b",", &whole[at..]].concat();
+            // what is kept of a job without any secrets is no part of one
+            let names = job.to_string().replace(&json!(secret).to_string(), "").replace(&json!(other).to_string(), "");
+            for broken in [&whole[..at], &whole[at..], &without, &doubled] {
+                let failure = Failure::new(Code::JobMalformed, "", "");
+                let kept = note(None, &failure, broken, "");
+                let kept: Value = serde_json::from_str(&kept).unwrap();
+                let kept = kept["payload"].as_str().unwrap();
+                for secret in [&secret, &other] {
+                    let chars: Vec<char> = secret.chars().collect();
+                    for part in chars.windows(6) {
+                        let part: String = part.iter().collect();
+                        // marks alone tell nothing
+                        let marks = part.chars().all(|c| "{}[],:\"* ".contains(c));
+                        prop_assert!(marks || names.contains(&part) || !kept.contains(&part), "{part:?} of {secret:?} in {kept}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -50,6 +50,31 @@ impl Secrets {
     }
 }
 
+/// Everywhere that something of a job may stand while it runs: arguments and WORK_DIR.
+fn assert_none_while_it_runs(rig: &Rig, secrets: &Secrets) {
+    let processes = processes_of(&rig.host);
+    assert!(!processes.is_empty(), "the worker runs");
+    for (pid, _) in processes {
+        secrets.assert_none_in(
+            &format!("the arguments of {pid}"),
+            &std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default(),
+        );
+    }
+    secrets.assert_none_below(&rig.host.work_dir());
+}
+
+/// Everywhere that something of a job may stand after its end.
+async fn assert_none_after_the_end(rig: &Rig, image: &str, secrets: &Secrets) {
+    for post in rig.dashboard.posts() {
+        secrets.assert_none_in("a post to the dashboard", post.raw.as_bytes());
+    }
+    secrets.assert_none_in("the image's config and history", rig.registry.config(image).await.to_string().as_bytes());
+    secrets.assert_none_in("the image's manifest", rig.registry.manifest(image).await.to_string().as_bytes());
+    secrets.assert_none_in("Redis", rig.redis.dump().await.as_bytes());
+    secrets.assert_none_below(&rig.host.work_dir());
+    secrets.assert_none_in("the worker's log", rig.host.log().as_bytes());
+}
+
 #[tokio::test]
 async fn no_secret_of_job_or_worker_is_seen_anywhere() {
     let mut rig = Rig::start().await;
@@ -69,29 +94,17 @@ async fn no_secret_of_job_or_worker_is_seen_anywhere() {
     rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
     // While it runs, and while the journal cannot be delivered.
     rig.dashboard.set(Trouble::Answer(503));
-    for (pid, _) in processes_of(&rig.host) {
-        secrets.assert_none_in(
-            &format!("the arguments of {pid}"),
-            &std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default(),
-        );
-    }
+    assert_none_while_it_runs(&rig, &secrets);
     rig.wait_for_record(&job, "BUILDED", SOON).await;
     secrets.assert_none_below(&rig.host.work_dir());
     rig.dashboard.set(Trouble::None);
     let end = rig.built(&job).await;
 
-    for post in rig.dashboard.posts() {
-        secrets.assert_none_in("a post to the dashboard", post.raw.as_bytes());
-    }
     assert!(rig.dashboard.log(&job.id).contains("***"), "what was printed is masked, not dropped");
-    secrets.assert_none_in("the image's config and history", rig.registry.config(&end.image).await.to_string().as_bytes());
-    secrets.assert_none_in("the image's manifest", rig.registry.manifest(&end.image).await.to_string().as_bytes());
     let env = rig.registry.file(&end.image, ".env").await.expect(".env stands in the layer by contract");
     assert!(String::from_utf8_lossy(&env).starts_with("API_TOKEN=tok_"));
     rig.assert_nothing_left().await;
-    secrets.assert_none_in("Redis", rig.redis.dump().await.as_bytes());
-    secrets.assert_none_below(&rig.host.work_dir());
-    secrets.assert_none_in("the worker's log", rig.host.log().as_bytes());
+    assert_none_after_the_end(&rig, &end.image, &secrets).await;
     rig.finish().await;
 }
 
@@ -112,20 +125,22 @@ async fn no_secret_of_a_refused_job_is_seen_anywhere() {
 
 #[tokio::test]
 async fn aws_credentials_are_seen_nowhere() {
+    const TOKEN: &str = "123456789012-auth-token";
     let mut rig = Rig::with(|options| options.ecr()).await;
-    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN env\n")]);
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN env; echo started; sleep 3\n")]);
     let job = Job::of(&repository);
     let secrets = Secrets(vec![
+        ("the AWS key's id", rig.host.options.value("AWS_ACCESS_KEY_ID").to_owned()),
         ("the AWS key", rig.host.options.value("AWS_SECRET_ACCESS_KEY").to_owned()),
-        ("the ECR token", "123456789012-auth-token".to_owned()),
+        ("the ECR token", TOKEN.to_owned()),
+        // looked for in base64 too, which is how ECR hands it out and what a registry is sent
+        ("the ECR login", format!("AWS:{TOKEN}")),
     ]);
     rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
+    assert_none_while_it_runs(&rig, &secrets);
     let end = rig.built(&job).await;
-    for post in rig.dashboard.posts() {
-        secrets.assert_none_in("a post to the dashboard", post.raw.as_bytes());
-    }
-    secrets.assert_none_in("the image's config and history", rig.registry.config(&end.image).await.to_string().as_bytes());
-    secrets.assert_none_in("the worker's log", rig.host.log().as_bytes());
-    secrets.assert_none_below(&rig.host.work_dir());
+    rig.assert_nothing_left().await;
+    assert_none_after_the_end(&rig, &end.image, &secrets).await;
     rig.finish().await;
 }

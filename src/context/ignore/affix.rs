@@ -17,6 +17,11 @@ impl Affixes {
         ids.len()
     }
 
+    /// How many texts of the path are looked up, at most.
+    pub(super) fn lookups(&self, path: &str) -> usize {
+        self.lengths.len().min(path.len() + 1)
+    }
+
     pub(super) fn of_beginning<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a u32> {
         let path = path.as_bytes();
         self.lengths.range(..=path.len()).filter_map(|&len| self.by_text.get(&path[..len])).flatten()

@@ -1,5 +1,7 @@
 //! PURE: a pattern with wildcards, matched in one pass over the path.
 
+use super::effort::{Effort, Spent};
+
 #[derive(Debug)]
 pub(super) struct Glob {
     branches: Box<[Branch]>,
@@ -98,8 +100,13 @@ impl Glob {
     }
 
     /// Takes time in proportion to the path's length times the pattern's, whatever they are.
-    pub(super) fn matches(&self, path: &str) -> bool {
-        self.branches.iter().any(|branch| branch.matches(path))
+    pub(super) fn matches(&self, path: &str, effort: &Effort) -> Result<bool, Spent> {
+        for branch in &self.branches {
+            if branch.matches(path, effort)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -115,9 +122,10 @@ impl Branch {
         }
     }
 
-    fn matches(&self, path: &str) -> bool {
+    fn matches(&self, path: &str, effort: &Effort) -> Result<bool, Spent> {
+        effort.spend_bytes(path.len())?;
         if !path.starts_with(&*self.prefix) || !path.ends_with(&*self.suffix) || !path.contains(&*self.needle) {
-            return false;
+            return Ok(false);
         }
         // Whether each step may come next; the last place is the end of the pattern.
         let mut now = vec![false; self.steps.len() + 1];
@@ -127,8 +135,9 @@ impl Branch {
         let mut chars = path.chars();
         loop {
             let after = chars.next();
+            effort.spend(self.steps.len())?;
             self.pass_over(&mut now, before, after);
-            let Some(c) = after else { return now[self.steps.len()] };
+            let Some(c) = after else { return Ok(now[self.steps.len()]) };
             next.fill(false);
             for (i, step) in self.steps.iter().enumerate().filter(|(i, _)| now[*i]) {
                 match step {
@@ -142,7 +151,7 @@ impl Branch {
                 }
             }
             if !next.contains(&true) {
-                return false;
+                return Ok(false);
             }
             std::mem::swap(&mut now, &mut next);
             before = after;

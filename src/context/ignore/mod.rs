@@ -4,6 +4,7 @@
 //! by the text that they begin or end with; only what is left is matched character by character, in linear time.
 
 mod affix;
+mod effort;
 mod glob;
 mod lines;
 mod pattern;
@@ -17,6 +18,7 @@ mod tests;
 use std::collections::HashMap;
 
 use affix::Affixes;
+pub use effort::{Effort, Spent};
 use glob::Glob;
 pub use lines::read_patterns;
 pub(super) use pattern::clean;
@@ -115,14 +117,14 @@ impl PatternMatcher {
     }
 
     /// Whether `path` (relative, `/`-separated) or one of its parents is excluded, exceptions applied in order.
-    pub fn matches(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str, effort: &Effort) -> Result<bool, Spent> {
         let mut ids = Vec::new();
-        self.find(path, &mut ids);
+        self.find(path, &mut ids, effort)?;
         for parent in pattern::parents(path) {
-            self.find(&parent, &mut ids);
+            self.find(&parent, &mut ids, effort)?;
         }
         // Each pattern that matches overrules those before it: the last one decides.
-        ids.iter().max().is_some_and(|&id| !self.exceptions[id as usize])
+        Ok(ids.iter().max().is_some_and(|&id| !self.exceptions[id as usize]))
     }
 
     pub fn has_exceptions(&self) -> bool {
@@ -130,16 +132,26 @@ impl PatternMatcher {
     }
 
     /// For the entries of a tree, one after the other, as BuildKit's own walk decides.
-    pub fn walk(&self) -> IgnoreWalk<'_> {
-        IgnoreWalk::new(self)
+    pub fn walk<'m>(&'m self, effort: &'m Effort<'m>) -> IgnoreWalk<'m> {
+        IgnoreWalk::new(self, effort)
     }
 
     /// Adds the patterns that match `path` itself, in no order.
-    fn find(&self, path: &str, ids: &mut Vec<u32>) {
+    fn find(&self, path: &str, ids: &mut Vec<u32>, effort: &Effort) -> Result<(), Spent> {
+        let lookups = [&self.prefixes, &self.suffixes, &self.globs_by_prefix, &self.globs_by_suffix];
+        effort.spend_bytes(path.len() * (1 + lookups.map(|affixes| affixes.lookups(path)).iter().sum::<usize>()))?;
+        let before = ids.len();
         ids.extend(self.exact.get(path).into_iter().flatten());
         ids.extend(self.prefixes.of_beginning(path));
         ids.extend(self.suffixes.of_end(path));
         let globs = self.globs_by_prefix.of_beginning(path).chain(self.globs_by_suffix.of_end(path));
-        ids.extend(globs.chain(&self.globs_unanchored).filter(|&id| self.globs.get(id).is_some_and(|glob| glob.matches(path))));
+        for id in globs.chain(&self.globs_unanchored) {
+            if let Some(glob) = self.globs.get(id)
+                && glob.matches(path, effort)?
+            {
+                ids.push(*id);
+            }
+        }
+        effort.spend(ids.len() - before)
     }
 }

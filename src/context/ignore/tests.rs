@@ -8,12 +8,13 @@ use super::*;
 /// Whether `path` is excluded: at once, and in a walk that comes by its directories.
 fn excluded(patterns: &[&str], path: &str) -> bool {
     let matcher = PatternMatcher::new(patterns).unwrap();
-    let at_once = matcher.matches(path);
-    let mut walk = matcher.walk();
+    let free = Effort::free();
+    let at_once = matcher.matches(path, &free).unwrap();
+    let mut walk = matcher.walk(&free);
     for parent in parents(path) {
-        walk.excludes(&parent, true);
+        walk.excludes(&parent, true).unwrap();
     }
-    assert_eq!(walk.excludes(path, false), at_once, "{patterns:?} {path}");
+    assert_eq!(walk.excludes(path, false), Ok(at_once), "{patterns:?} {path}");
     at_once
 }
 
@@ -217,13 +218,14 @@ fn exceptions_are_applied_in_order() {
 fn a_repeated_pattern_counts_in_a_walk_as_it_does_with_buildkit() {
     // The third pattern was not tried on `dir`, which the first had excluded already; so an exception in it stands.
     let matcher = PatternMatcher::new(&["dir", "!dir/sub", "dir"]).unwrap();
-    assert!(matcher.matches("dir/sub"));
-    let mut walk = matcher.walk();
-    assert!(walk.excludes("dir", true));
-    assert!(!walk.excludes("dir/sub", true));
-    assert!(!walk.excludes("dir/sub/x", false));
-    assert!(walk.excludes("dir/y", false));
-    assert!(!walk.excludes("dir2", true));
+    let free = Effort::free();
+    assert_eq!(matcher.matches("dir/sub", &free), Ok(true));
+    let mut walk = matcher.walk(&free);
+    assert_eq!(walk.excludes("dir", true), Ok(true));
+    assert_eq!(walk.excludes("dir/sub", true), Ok(false));
+    assert_eq!(walk.excludes("dir/sub/x", false), Ok(false));
+    assert_eq!(walk.excludes("dir/y", false), Ok(true));
+    assert_eq!(walk.excludes("dir2", true), Ok(false));
 }
 
 #[test]
@@ -276,12 +278,14 @@ fn a_hundred_thousand_lines_over_twenty_thousand_files_take_no_age() {
     lines.push("!**/keep*".to_owned());
     let matcher = PatternMatcher::new(&lines).unwrap();
     let begin = std::time::Instant::now();
-    let mut walk = matcher.walk();
+    let never = || false;
+    let effort = Effort::new(&never);
+    let mut walk = matcher.walk(&effort);
     let mut kept = 0;
     for d in 0..200 {
-        walk.excludes(&format!("build{d}"), true);
+        walk.excludes(&format!("build{d}"), true).unwrap();
         for f in 0..100 {
-            kept += usize::from(!walk.excludes(&format!("build{d}/keep{f}"), false));
+            kept += usize::from(!walk.excludes(&format!("build{d}/keep{f}"), false).unwrap());
         }
     }
     assert_eq!(kept, 20_000);
@@ -295,12 +299,55 @@ fn too_many_patterns_that_match_anything_are_refused() {
     assert!(PatternMatcher::new(&lines[..1_000]).is_ok());
 }
 
+/// Each character of each path keeps thousands of steps going.
+fn slow_patterns_and_path() -> (PatternMatcher, String) {
+    (PatternMatcher::new(&[format!("{}[n]", "**/".repeat(1300))]).unwrap(), "abcdefg/".repeat(120) + "x")
+}
+
+#[test]
+fn patterns_that_take_too_long_are_given_up() {
+    let (matcher, path) = slow_patterns_and_path();
+    let never = || false;
+    let effort = Effort::of(5_000_000, &never);
+    let results: Vec<_> = (0..4).map(|_| matcher.matches(&path, &effort)).collect();
+    assert_eq!(results[3], Err(Spent::TooMuch), "{results:?}");
+    let failure = crate::protocol::Failure::from(Spent::TooMuch);
+    assert_eq!(failure.code, crate::protocol::Code::ContextIgnoreInvalid);
+}
+
+#[test]
+fn patterns_are_given_up_in_the_middle_of_a_path_when_nobody_waits_any_more() {
+    let (matcher, path) = slow_patterns_and_path();
+    let looks = std::cell::Cell::new(0);
+    let is_stopped = || {
+        looks.set(looks.get() + 1);
+        looks.get() > 2
+    };
+    assert_eq!(matcher.matches(&path, &Effort::new(&is_stopped)), Err(Spent::Stopped));
+}
+
+#[test]
+fn what_large_repositories_do_is_far_from_too_much() {
+    let mut patterns: Vec<String> = (0..50).map(|n| format!("**/{n}*.[oa]")).collect();
+    patterns.extend((0..50).map(|n| format!("packages/*/cache{n}/**/*.tmp")));
+    let matcher = PatternMatcher::new(&patterns).unwrap();
+    let never = || false;
+    // a hundredth of the files, a hundredth of the effort
+    let effort = Effort::of(100_000_000, &never);
+    for n in 0..1_000 {
+        assert_eq!(
+            matcher.matches(&format!("packages/some-package/src/components/button{n}/index.test.tsx"), &effort),
+            Ok(false)
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn no_pattern_brings_the_worker_down(lines in prop::collection::vec("[ab*?!/.\\[\\]^\\\\:-]{0,12}|\\PC{0,20}", 0..6), path in "[ab/.]{0,12}") {
         if let Ok(matcher) = PatternMatcher::new(&lines) {
-            let _ = matcher.matches(&path);
-            let _ = matcher.walk().excludes(&path, false);
+            let _ = matcher.matches(&path, &Effort::free());
+            let _ = matcher.walk(&Effort::free()).excludes(&path, false);
         }
         let _ = read_patterns(lines.join("\n").as_bytes());
     }

@@ -1,6 +1,6 @@
 //! PURE: the exclusion of a tree's entries one after the other, each with what was found for its directory.
 
-use super::PatternMatcher;
+use super::{Effort, PatternMatcher, Spent};
 
 /// Asked for the entries of a tree in order, a directory before what is in it.
 ///
@@ -9,6 +9,7 @@ use super::PatternMatcher;
 /// [`PatternMatcher::matches`] where exceptions and patterns repeat each other, and it is what users know.
 pub struct IgnoreWalk<'m> {
     matcher: &'m PatternMatcher,
+    effort: &'m Effort<'m>,
     /// The directories that the walk is in.
     open: Vec<OpenDirectory>,
     found: Vec<u32>,
@@ -22,12 +23,12 @@ struct OpenDirectory {
 }
 
 impl<'m> IgnoreWalk<'m> {
-    pub(super) fn new(matcher: &'m PatternMatcher) -> Self {
-        Self { matcher, open: Vec::new(), found: Vec::new() }
+    pub(super) fn new(matcher: &'m PatternMatcher, effort: &'m Effort<'m>) -> Self {
+        Self { matcher, effort, open: Vec::new(), found: Vec::new() }
     }
 
     /// Whether the entry is excluded. What is in an excluded directory may still come back by an exception.
-    pub fn excludes(&mut self, path: &str, is_directory: bool) -> bool {
+    pub fn excludes(&mut self, path: &str, is_directory: bool) -> Result<bool, Spent> {
         while self.open.last().is_some_and(|dir| !is_inside(path, &dir.path)) {
             self.open.pop();
         }
@@ -37,7 +38,7 @@ impl<'m> IgnoreWalk<'m> {
             (true, inherited.to_vec())
         } else {
             self.found.clear();
-            self.matcher.find(path, &mut self.found);
+            self.matcher.find(path, &mut self.found, self.effort)?;
             self.found.sort_unstable();
             self.found.dedup();
             apply(inherited, &self.found, exceptions)
@@ -45,7 +46,7 @@ impl<'m> IgnoreWalk<'m> {
         if is_directory {
             self.open.push(OpenDirectory { path: path.to_owned(), matched, excluded });
         }
-        excluded
+        Ok(excluded)
     }
 }
 
