@@ -110,7 +110,10 @@ impl Queue {
         let memory = remember(&identity).await;
         let mut shared = Shared::new(config, keys, &dial, identity, memory, post_timeout)?;
         shared.take_lease().await?;
-        Ok(Queue { mode: Mode::Scripts(Arc::new(shared)), dial, cancel_channel })
+        let shared = Arc::new(shared);
+        // Before anything is claimed: a process that dies soon has to be told which Redis it spoke to.
+        shared.save_memory().await;
+        Ok(Queue { mode: Mode::Scripts(shared), dial, cancel_channel })
     }
     /// Looks at version, rights and settings, for `slipway check`. Changes nothing but a key of its own, which is removed again.
     ///

@@ -51,18 +51,6 @@ async fn an_end_that_was_stored_before_the_kill_is_told_after_the_restart_and_no
 }
 
 #[tokio::test]
-async fn an_end_that_only_the_journal_knows_is_told_when_redis_came_back_empty_meanwhile() {
-    let mut held = Held::in_stage(Stage::Report, |options| options).await;
-    held.rig.kill_worker().await;
-    held.rig.redis.restart_empty().await;
-    held.release();
-    held.rig.start_worker();
-    let end = held.rig.built(&held.job).await;
-    assert!(end.image.contains(&format!(":{}-1@", held.job.id)), "the first attempt's image: {}", end.image);
-    held.rig.finish().await;
-}
-
-#[tokio::test]
 async fn a_restarted_worker_does_not_wait_for_its_own_lease_to_run_out() {
     let mut held = Held::in_stage(Stage::Run, |options| options).await;
     held.rig.kill_worker().await;

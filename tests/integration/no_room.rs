@@ -18,10 +18,11 @@ async fn assert_waits(rig: &Rig, job: &Job) {
 #[tokio::test]
 async fn a_dashboard_that_refuses_the_key_is_sent_no_job_that_could_not_be_told() {
     let mut rig = Rig::start().await;
-    let repository = Repository::public(HELLO);
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 2; echo over\n")]);
     let (first, second) = (Job::of(&repository), Job::of(&repository));
-    rig.dashboard.set(Trouble::Answer(401));
     rig.push(&first).await;
+    rig.dashboard.wait_for_line(&first.id, "started", SOON).await;
+    rig.dashboard.set(Trouble::Answer(401));
     rig.wait_for_log("No job is claimed", SOON).await;
     assert!(rig.host.log().contains("API_KEY"), "the cure is named");
     rig.push(&second).await;
