@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test campaign bench fmt lint
+.PHONY: help setup demo test campaign bench fmt lint hostile
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,12 @@ demo: setup ## four jobs from push to image, live, on parts of its own
 
 test: setup ## all tests, on real parts of their own
 	@cargo test --locked --no-run
-	@scripts/parts run -- cargo test --locked
+	@scripts/parts run -- sh -c 'cargo test --locked --lib --bins --test campaign --test image --test queue --test registry --test report --test source \
+		&& cargo test --locked --test integration -- --skip hostile::'
+
+hostile: setup ## one worker through some 600 hostile jobs, repositories and servers: about eight minutes
+	@cargo test --locked --no-run --test integration
+	@scripts/parts run -- cargo test --locked --test integration -- hostile:: --nocapture
 
 campaign: setup ## kills, outages and take-overs at every stage, for half an hour and more; SEED= ROUNDS= OUTAGE_SECONDS=
 	@cargo test --locked --no-run --test campaign
