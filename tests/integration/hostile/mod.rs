@@ -1,5 +1,7 @@
 //! Hostile jobs, repositories and servers, by the hundred, against one worker that has to live through all of them.
 
+mod commits;
+mod dockerfiles;
 mod drive;
 mod front;
 mod job_fields;
@@ -30,8 +32,8 @@ async fn a_worker_lives_through_hundreds_of_hostile_jobs_repositories_and_server
         Group::new("addresses that are never asked", job_fields::addresses()),
         Group::new("names and modes in a tree", repositories::names()),
         Group::new("shapes of a tree", repositories::shapes()),
-        Group::new("what a build is made of", repositories::builds()),
-        Group::new("commits and refs", repositories::commits()),
+        Group::new("what a build is made of", dockerfiles::cases()),
+        Group::new("commits and refs", commits::cases()),
         Group::new("git servers", servers::git(&ground).await),
         Group::new("registries", servers::registries(&ground)),
         Group::new("dashboards", servers::dashboards(&ground)),
