@@ -213,6 +213,10 @@ impl Worker {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the worker runs").count()
     }
 
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the worker runs").count()
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
         self.memory_kib("VmRSS:")
