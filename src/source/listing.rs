@@ -108,10 +108,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<TreeEntry>> {
         let same = usize::try_from(reader.number()?).ok()?;
         let rest = usize::try_from(reader.number()?).ok()?;
         let before = entries.last().map(|e| e.path.as_bytes()).unwrap_or_default();
-        let rest = reader.take(rest)?;
-        let mut path = Vec::with_capacity(same + rest.len());
-        path.extend_from_slice(before.get(..same)?);
-        path.extend_from_slice(rest);
+        let path = [before.get(..same)?, reader.take(rest)?].concat();
         entries.push(TreeEntry { path: String::from_utf8(path).ok()?, kind, oid, size });
     }
     reader.0.is_empty().then_some(entries)
@@ -181,6 +178,19 @@ mod tests {
             bytes.splice(0..0, *MAGIC);
             bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
             let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_walk_that_counts_more_of_a_path_than_there_is_takes_no_memory_for_it() {
+        for same in [u64::MAX >> 1, u64::MAX >> 2, 1] {
+            let mut bytes = MAGIC.to_vec();
+            number(&mut bytes, 1);
+            bytes.extend_from_slice(&[0; 22]);
+            number(&mut bytes, same);
+            number(&mut bytes, 0);
+            bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+            assert_eq!(decode(&bytes), None);
         }
     }
 
