@@ -62,13 +62,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, config_file: Option<PathBuf>) -> Exit {
-    let settings = match start::settings(config_file) {
-        Ok(settings) => settings,
+    let (settings, queue) = match start::with_queue(config_file) {
+        Ok(read) => read,
         Err(exit) => return exit,
-    };
-    let queue = match settings.queue() {
-        Ok(queue) => queue,
-        Err(errors) => return start::fail(Exit::Config, errors),
     };
     let (front, following) = (args.front, args.follow);
     let order = match order(args) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{LoggingConfig, Settings, Surroundings};
+use crate::config::{LoggingConfig, QueueConfig, Settings, Surroundings};
 use crate::exit::Exit;
 use crate::secrets::{ActiveSecrets, Redactor, SecretString};
 use crate::telemetry;
@@ -23,6 +23,13 @@ pub(super) fn settings(config_file: Option<PathBuf>) -> Result<Settings, Exit> {
         Ok(surroundings) => Ok(Settings::read(&surroundings)),
         Err(e) => Err(fail(Exit::Config, format!("the working directory cannot be read: {e}"))),
     }
+}
+
+/// As [`settings`], and the queue's part understood: for commands that need no more of it.
+pub(super) fn with_queue(config_file: Option<PathBuf>) -> Result<(Settings, QueueConfig), Exit> {
+    let settings = settings(config_file)?;
+    let queue = settings.queue().map_err(|e| fail(Exit::Config, e))?;
+    Ok((settings, queue))
 }
 
 /// The log, with every secret of the configuration masked in it.

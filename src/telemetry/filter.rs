@@ -22,31 +22,17 @@ fn events(level: &str) -> Result<EnvFilter, ParseError> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
-
     use tracing_subscriber::Layer;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
+    use crate::telemetry::screen::Screen;
 
     #[test]
     fn libraries_stay_quiet_unless_the_filter_names_them() {
         assert_eq!(events("debug").unwrap().to_string(), "slipway=debug,warn");
         assert_eq!(events("error").unwrap().to_string(), "error");
         assert_eq!(events("info,hyper=debug").unwrap().to_string(), "hyper=debug,info");
-    }
-
-    #[derive(Clone, Default)]
-    struct Screen(Arc<Mutex<Vec<u8>>>);
-    impl Write for Screen {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod filter;
 mod journald;
+#[cfg(test)]
+mod screen;
 mod writer;
 
 use std::borrow::Cow;

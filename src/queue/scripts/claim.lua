@@ -65,17 +65,8 @@ if not id then
 end
 
 local function reply(rec)
-  local fate, detail
-  local why = voided(rec)
-  if why == 'cancelled' then
-    fate, detail = 'cancelled', ''
-  elseif why == 'superseded' then
-    fate, detail = 'superseded', rec.superseded_by
-  elseif rec.outcome then
-    fate, detail = 'ended', rec.outcome
-  else
-    fate, detail = by_crashes()
-  end
+  local fate, detail = decided(rec)
+  if not fate then fate, detail = by_crashes() end
   local behind = redis.call('LLEN', incoming) + redis.call('LLEN', queue)
   return {'claim', payload, digits(#payload), id, service or '', digits(rec.attempt), rec.seq, fate, detail, digits(behind),
     rec.lost_on or '', rec.lost_on and digits(rec.lost_attempt) or ''}

@@ -79,6 +79,14 @@ local function voided(rec)
   return nil
 end
 
+-- fate and detail of a claim whose end the record decides already, or nothing where it is to be built
+local function decided(rec)
+  local why = voided(rec)
+  if why == 'cancelled' then return 'cancelled', '' end
+  if why == 'superseded' then return 'superseded', rec.superseded_by end
+  if rec.outcome then return 'ended', rec.outcome end
+end
+
 -- stores CANCELLED in the place of what voided() found; the id goes where the text says @@
 local function store_void(rec, why, cancelled_json, superseded_json)
   if why == 'cancelled' then

@@ -54,12 +54,6 @@ if not again or rec.resumed ~= nonce then
   if tomb then rec.cancelled = true end
   write_record(jobs, id, rec)
 end
-local why = voided(rec)
-if why == 'cancelled' then
-  fate, detail = 'cancelled', ''
-elseif why == 'superseded' then
-  fate, detail = 'superseded', rec.superseded_by
-elseif rec.outcome then
-  fate, detail = 'ended', rec.outcome
-end
+local known, of_it = decided(rec)
+if known then fate, detail = known, of_it end
 return {'claim', payload, digits(#payload), id, service or '', digits(rec.attempt), rec.seq, fate, detail}
