@@ -1,6 +1,8 @@
 # Everything a developer types. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test campaign bench fmt lint hostile
+.PHONY: help setup demo test campaign bench fmt lint hostile fuzz
+# The same cases in every run of the tests; `make fuzz` looks for new ones.
+export PROPTEST_RNG_SEED ?= 1
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +22,9 @@ test: setup ## all tests, on real parts of their own
 hostile: setup ## one worker through some 600 hostile jobs, repositories and servers: about eight minutes
 	@cargo test --locked --no-run --test integration
 	@scripts/parts run -- cargo test --locked --test integration -- hostile:: --nocapture
+
+fuzz: setup ## other random cases for every parser and every law than the tests', for some eight minutes; CASES=
+	@env -u PROPTEST_RNG_SEED PROPTEST_CASES=$(or $(CASES),20000) cargo test --locked --lib -- --skip model::
 
 campaign: setup ## kills, outages and take-overs at every stage, for half an hour and more; SEED= ROUNDS= OUTAGE_SECONDS=
 	@cargo test --locked --no-run --test campaign
