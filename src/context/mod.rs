@@ -70,12 +70,12 @@ pub struct BuildContext {
 }
 
 impl BuildContext {
-    /// The entry's bytes. Blocking: call from a reader thread.
-    pub fn read(&self, entry: &ContextEntry) -> Result<Vec<u8>, Failure> {
+    /// Shows the entry's bytes to `see`; they are in memory as long as it looks. Blocking: call from a reader thread.
+    pub fn look<T>(&self, entry: &ContextEntry, see: impl FnOnce(&[u8]) -> T) -> Result<T, Failure> {
         match &entry.content {
-            Content::Blob { entry, .. } => self.tree.read(entry),
-            Content::Inline { bytes, .. } => Ok(bytes.as_ref().clone()),
-            Content::Directory | Content::Symlink { .. } => Ok(Vec::new()),
+            Content::Blob { entry, .. } => self.tree.look(entry, see),
+            Content::Inline { bytes, .. } => Ok(see(bytes)),
+            Content::Directory | Content::Symlink { .. } => Ok(see(&[])),
         }
     }
 }

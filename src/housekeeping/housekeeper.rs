@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::build_cache::BuildCache;
@@ -19,6 +19,8 @@ use crate::image::BuildpacksStage;
 use crate::source::GitSourceStage;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// After a sweep that could not remove all, as while the Engine is away; then twice that, and so on.
+const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// What is kept per service is forgotten when it was not built for so long.
 const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -56,7 +58,7 @@ impl Housekeeper {
         }
     }
 
-    /// To be called after each build.
+    /// To be called after each build, when its attempt is no longer live.
     pub fn build_ended(&self) {
         self.built.notify_one();
     }
@@ -69,10 +71,11 @@ impl Housekeeper {
         }
     }
 
-    /// Removes what no live attempt of this worker owns.
-    pub async fn sweep(&self) {
+    /// Removes what no live attempt of this worker owns; whether all of it went.
+    pub async fn sweep(&self) -> bool {
         let is_live = |deployment: &crate::protocol::DeploymentId, attempt| self.live.contains(deployment, attempt);
         let report = sweep::sweep(&self.engine, &self.worker_id, self.work_dir.join("tmp"), &is_live).await;
+        let all_went = report.failures.is_empty();
         for failure in &report.failures {
             tracing::warn!("swept, but not all: {failure}");
         }
@@ -80,6 +83,7 @@ impl Housekeeper {
             let sweep::SweepReport { containers, volumes, names, images, files, .. } = report;
             tracing::info!(containers, volumes, names, images, files, "removed what attempts had left behind");
         }
+        all_went
     }
 
     /// Until `stop`. The stages have the caches that are trimmed.
@@ -123,17 +127,22 @@ impl Housekeeper {
         buildpacks: &BuildpacksStage,
         stop: &CancellationToken,
     ) {
-        let mut sweep = interval(SWEEP_EVERY);
-        sweep.reset();
+        let mut forget = interval(SWEEP_EVERY);
+        forget.reset();
+        let mut again = SWEEP_AGAIN;
+        // The Engine may have failed when what an earlier process left was swept, at the start.
+        let mut next = Instant::now() + SWEEP_AGAIN;
         loop {
             tokio::select! {
+                // A build removes what it made itself; what it could not, goes now.
                 () = self.built.notified() => {}
-                () = self.short.notified() => self.sweep().await,
-                _ = sweep.tick() => {
-                    self.sweep().await;
-                    forget_unused(contexts).await;
-                }
+                () = self.short.notified() => {}
+                () = sleep_until(next) => {}
+                _ = forget.tick() => forget_unused(contexts).await,
             }
+            let all_went = self.sweep().await;
+            next = Instant::now() + if all_went { SWEEP_EVERY } else { again };
+            again = if all_went { SWEEP_AGAIN } else { (2 * again).min(SWEEP_EVERY) };
             self.build_cache.keep_below_max(stop).await;
             self.buildpacks_cache.keep_below_max(buildpacks).await;
             if let Err(failure) = mirrors.evict().await {

@@ -18,8 +18,8 @@ use crate::protocol::safe_line;
 const READERS: usize = 4;
 /// Of files above this size one is in memory at a time.
 const LARGE_FILE: u64 = 1 << 20;
-/// Of files above this size one is read at a time, of all builds together: each takes its size twice while it is inflated, and once,
-/// one for each transfer, while it is sent.
+/// Of files above this size one is inflated at a time, of all builds together, which can take its size twice (what a delta is made
+/// from); while it is sent it is in memory once, one for each transfer.
 const HUGE_FILE: u64 = 8 << 20;
 /// How often one that waits for that looks whether its build is over.
 const LOOK: Duration = Duration::from_millis(200);
@@ -97,21 +97,25 @@ impl Readers {
         if self.data.is_closed() {
             return None;
         }
-        let read = {
+        let turn = if entry.size > HUGE_FILE { Some(Turn::take(|| self.data.is_closed())?) } else { None };
+        let sent = self.folder.context.look(entry, |bytes| {
             // given back before the file is sent: how fast BuildKit takes it is its own build's business
-            let _turn = if entry.size > HUGE_FILE { Some(Turn::take(|| self.data.is_closed())?) } else { None };
-            self.folder.context.read(entry)
-        };
-        let bytes = match read {
-            Ok(bytes) => bytes,
+            drop(turn);
+            self.send_bytes(id, bytes)
+        });
+        match sent {
+            Ok(sent) => sent,
             Err(failure) => {
                 let text = format!("{}: {}", safe_line(entry.path.as_bytes()), failure.cause).into_bytes();
                 // the first failure is the build's
                 let _ = self.sent.failure.set(failure);
                 let _ = self.data.blocking_send(Ok(packet(PacketType::PacketErr, id, text)));
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    fn send_bytes(&self, id: u32, bytes: &[u8]) -> Option<()> {
         self.sent.files.fetch_add(1, Ordering::Relaxed);
         for part in bytes.chunks(PACKET) {
             self.data.blocking_send(Ok(packet(PacketType::PacketData, id, part.to_vec()))).ok()?;

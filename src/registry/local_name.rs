@@ -14,7 +14,7 @@ use crate::protocol::{Code, Failure};
 /// Tagging takes milliseconds; an Engine that does not answer for so long does not answer a cancel either.
 const ENGINE_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
-/// Repository of the names that keep an image alive between two tries to push it. The tag is the image's id, which nobody
+/// Repository of the names that keep an image alive while it is pushed, and between two tries. The tag is the image's id, which nobody
 /// can know who has not the image; no registry is called so.
 pub(crate) const HELD_REPOSITORY: &str = "slipway-held";
 
@@ -26,33 +26,41 @@ pub(super) struct LocalName<'e> {
 }
 
 impl<'e> LocalName<'e> {
-    /// Gives the name. Must be awaited to its end even when the job is cancelled meanwhile: an unanswered call may still
-    /// give the name after it was dropped, and nobody would take it away.
+    /// Gives a name to an image that has another one (see [`LocalName::hold`]). Must be awaited to its end even when the job is
+    /// cancelled meanwhile: an unanswered call may still give the name after it was dropped, and nobody would take it away.
     pub(super) async fn give(engine: &'e Docker, image: &BuiltImage, repository: &str, tag: &str) -> Result<Self, Failure> {
         let name = Self { engine, repository: repository.to_owned(), tag: tag.to_owned() };
-        let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
-        match tokio::time::timeout(ENGINE_ANSWERS_WITHIN, engine.tag_image(&image.id, Some(options))).await {
-            Ok(Ok(())) => Ok(name),
-            Ok(Err(Error::DockerResponseServerError { status_code: 404, .. })) => {
-                Err(super::push_failure::Refusal::ImageGone.failure("", "", ""))
-            }
-            Ok(Err(error)) => {
+        match name.write(image).await {
+            Ok(()) => Ok(name),
+            Err(failure) => {
                 // The Engine may have carried it out and lost its answer.
                 name.remove().await;
-                Err(engine_failure(&error))
+                Err(failure)
             }
-            Err(_) => Err(engine_silent()),
         }
     }
 
-    /// The name that keeps `image` alive when its last other name goes: the Engine deletes an image with its last name.
-    pub(super) async fn hold(engine: &'e Docker, image: &BuiltImage) -> Result<Self, Failure> {
-        Self::give(engine, image, HELD_REPOSITORY, held_tag(image)).await
+    /// Gives the name that keeps `image` alive when its last other name goes: the Engine deletes an image with its last name.
+    /// So it is not taken back when the Engine's answer is lost.
+    pub(super) async fn hold(engine: &Docker, image: &BuiltImage) -> Result<(), Failure> {
+        LocalName::held(engine, image).write(image).await
     }
 
     /// The name that [`LocalName::hold`] gave earlier.
     pub(super) fn held(engine: &'e Docker, image: &BuiltImage) -> Self {
         Self { engine, repository: HELD_REPOSITORY.to_owned(), tag: held_tag(image).to_owned() }
+    }
+
+    async fn write(&self, image: &BuiltImage) -> Result<(), Failure> {
+        let options = TagImageOptionsBuilder::default().repo(&self.repository).tag(&self.tag).build();
+        match tokio::time::timeout(ENGINE_ANSWERS_WITHIN, self.engine.tag_image(&image.id, Some(options))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Error::DockerResponseServerError { status_code: 404, .. })) => {
+                Err(super::push_failure::Refusal::ImageGone.failure("", "", ""))
+            }
+            Ok(Err(error)) => Err(engine_failure(&error)),
+            Err(_) => Err(engine_silent()),
+        }
     }
 
     /// Takes the name away, by name and never forced. A name that cannot be removed now is housekeeping's: it is in the

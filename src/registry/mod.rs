@@ -60,7 +60,7 @@ pub struct RegistryStage {
     engine: bollard::Docker,
     http: RegistryHttp,
     stall_timeout: Duration,
-    /// Ids of images that a failed push left under [`HELD_REPOSITORY`].
+    /// Ids of images that may have a name under [`HELD_REPOSITORY`].
     held: Mutex<HashSet<String>>,
 }
 
@@ -94,17 +94,15 @@ impl RegistryStage {
     /// Tags `<deployment>-<attempt>`, pushes, removes that name from the Engine again (also when it fails or is cancelled),
     /// confirms the digest. Prints progress to the log. Retries nothing but an expired token once: the pipeline retries.
     ///
-    /// The Engine deletes an image with its last name. After a failure the image is therefore kept under a name that
-    /// nobody else can know, so that the push alone can be tried again: call [`RegistryStage::release`] when it is not.
+    /// The Engine deletes an image with its last name. The image is therefore kept under a name that nobody else can know,
+    /// after a failure too, so that the push alone can be tried again: call [`RegistryStage::release`] when it is not.
     pub async fn push(&self, image: &BuiltImage, ctx: &StageContext) -> Result<PushedImage, Failure> {
         let target = unless_cancelled(ctx, self.target(ctx, TokenAge::Any)).await?;
         let tag = attempt_tag(&ctx.deployment, ctx.attempt);
         ctx.info(format!("Pushing {}:{tag}", target.repository()));
+        self.hold(image).await?;
         let name = LocalName::give(&self.engine, image, &target.repository(), &tag).await?;
         let pushed = unless_cancelled(ctx, self.push_and_confirm(target, &tag, ctx)).await;
-        if pushed.as_ref().is_err_and(|_| !ctx.cancel.is_cancelled()) {
-            self.hold(image).await;
-        }
         name.remove().await;
         if pushed.is_ok() {
             self.release(image).await;
@@ -112,7 +110,7 @@ impl RegistryStage {
         pushed
     }
 
-    /// Lets go of an image whose push failed and will not be tried again. Harmless where nothing is held.
+    /// Lets go of an image whose push will not be tried again: with its last name it goes. Harmless where nothing is held.
     pub async fn release(&self, image: &BuiltImage) {
         let was_held = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&image.id);
         if was_held {
@@ -217,13 +215,10 @@ impl RegistryStage {
         Ok((target, digest))
     }
 
-    async fn hold(&self, image: &BuiltImage) {
-        match LocalName::hold(&self.engine, image).await {
-            Ok(_) => {
-                self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(image.id.clone());
-            }
-            Err(failure) => tracing::warn!(image = %image.id, %failure, "an image could not be kept for another try to push it"),
-        }
+    async fn hold(&self, image: &BuiltImage) -> Result<(), Failure> {
+        // Noted first: the Engine may carry it out and lose its answer.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(image.id.clone());
+        LocalName::hold(&self.engine, image).await
     }
 }
 

@@ -32,9 +32,10 @@ impl Objects {
         Self { store, max_bytes, idle: Mutex::default() }
     }
 
-    /// Blocking. `path` is for the words of a failure.
-    pub(super) fn blob(&self, id: Oid, path: &str) -> Result<Vec<u8>, Failure> {
-        self.read(id, path).map_err(|why| match why {
+    /// Shows the blob's bytes to `see`; they are in memory once, and only as long as it looks. Blocking. `path` is for the words of a
+    /// failure.
+    pub(super) fn look<T>(&self, id: Oid, path: &str, see: impl FnOnce(&[u8]) -> T) -> Result<T, Failure> {
+        self.try_look(id, path, see).map_err(|why| match why {
             Why::TooLarge(failure) => failure,
             Why::Damaged(message) => {
                 if let Store::Mirror(generation) = &self.store
@@ -56,13 +57,13 @@ impl Objects {
         )
     }
 
-    fn read(&self, id: Oid, path: &str) -> Result<Vec<u8>, Why> {
+    fn try_look<T>(&self, id: Oid, path: &str, see: impl FnOnce(&[u8]) -> T) -> Result<T, Why> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let repository = match idle {
             Some(repository) => repository,
             None => self.open()?,
         };
-        let bytes = {
+        let seen = {
             let odb = repository.odb()?;
             let (size, kind) = odb.read_header(id)?;
             if kind != ObjectType::Blob {
@@ -79,13 +80,13 @@ impl Objects {
                     "Take the file out of the repository, or raise MAX_FILE_BYTES.",
                 )));
             }
-            odb.read(id)?.data().to_vec()
+            see(odb.read(id)?.data())
         };
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE {
             idle.push(repository);
         }
-        Ok(bytes)
+        Ok(seen)
     }
 
     fn open(&self) -> Result<Repository, git2::Error> {

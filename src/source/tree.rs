@@ -60,12 +60,16 @@ impl SourceTree {
         let at = self.entries.binary_search_by(|e| in_order(&e.path, path)).ok()?;
         self.entries.get(at)
     }
-    /// The blob's bytes. Blocking: call from `spawn_blocking` or a reader thread. At most `MAX_FILE_BYTES`.
-    /// Empty for a directory or submodule.
+    /// A copy of the blob's bytes: for what is kept. Otherwise as [`SourceTree::look`].
     pub fn read(&self, entry: &TreeEntry) -> Result<Vec<u8>, Failure> {
+        self.look(entry, <[u8]>::to_vec)
+    }
+    /// Shows the blob's bytes to `see`, at most `MAX_FILE_BYTES`; none for a directory or submodule. They are in memory as long as it
+    /// looks. Blocking: call from `spawn_blocking` or a reader thread.
+    pub fn look<T>(&self, entry: &TreeEntry, see: impl FnOnce(&[u8]) -> T) -> Result<T, Failure> {
         match (entry.kind, Oid::from_str(&entry.oid)) {
-            (EntryKind::Directory | EntryKind::Submodule, _) => Ok(Vec::new()),
-            (_, Ok(id)) => self.objects.blob(id, &entry.path),
+            (EntryKind::Directory | EntryKind::Submodule, _) => Ok(see(&[])),
+            (_, Ok(id)) => self.objects.look(id, &entry.path, see),
             (_, Err(_)) => Err(Objects::damaged(&entry.path, "its object id is none")),
         }
     }

@@ -45,7 +45,7 @@ impl Attempt {
             redactor: self.redactor.clone(),
             tasks: TaskTracker::new(),
         };
-        let _live = self.shared.housekeeper.live.enter(&self.deployment, self.claim.attempt);
+        let live = self.shared.housekeeper.live.enter(&self.deployment, self.claim.attempt);
         let pipeline = self.pipeline(job, &ctx, &step);
         tokio::pin!(pipeline);
         let deadline = sleep_until(Instant::now() + build_timeout);
@@ -95,6 +95,7 @@ impl Attempt {
                 give_up = Some(Box::pin(tokio::time::sleep(STOPS_WITHIN)));
             }
             if ended {
+                drop(live);
                 self.shared.housekeeper.build_ended();
                 return (next, action);
             }

@@ -98,7 +98,7 @@ async fn start(
     let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, &config);
     // Before anything is resumed: nothing of this worker is alive yet.
     tokio::select! {
-        () = housekeeper.sweep() => {}
+        _ = housekeeper.sweep() => {}
         () = signals.next() => {
             tracing::info!("stopped before what an earlier process left was swept up");
             return Exit::Ok;

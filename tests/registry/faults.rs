@@ -1,4 +1,4 @@
-//! Proxies that break what goes through them: one by bytes, one by HTTP requests.
+//! Proxies that break what goes through them: one by bytes, one by answers of the Engine, one by HTTP requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -61,6 +61,58 @@ async fn pass(client: TcpStream, upstream: String, limit: u64, sent: Arc<AtomicU
         let _ = to_client.shutdown().await;
     };
     tokio::join!(up, down);
+}
+
+/// Passes requests to the Engine, which carries each out; the answer to one of them is lost with its connection.
+pub struct CuttingEngine {
+    pub socket: std::path::PathBuf,
+    /// How many requests went through.
+    pub requests: Arc<AtomicU64>,
+    _folder: tempfile::TempDir,
+    _tasks: JoinSet<()>,
+}
+
+impl CuttingEngine {
+    /// `nth`: the request whose answer is lost, from 1.
+    pub fn before(upstream: &str, nth: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let requests = Arc::new(AtomicU64::new(0));
+        let (upstream, count) = (upstream.to_owned(), requests.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(lose_an_answer(client, upstream.clone(), count.clone(), nth));
+            }
+        });
+        Self { socket, requests, _folder: folder, _tasks: tasks }
+    }
+}
+
+async fn lose_an_answer(mut client: UnixStream, upstream: String, count: Arc<AtomicU64>, nth: u64) {
+    let mut server = UnixStream::connect(upstream).await.unwrap();
+    let (mut asked, mut answered) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+    let mut lost = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(n @ 1..) = read else { return };
+                let begins = ["GET /", "POST /", "DELETE /", "HEAD /"].iter().any(|method| asked.starts_with(method.as_bytes()));
+                lost = begins && count.fetch_add(1, Ordering::Relaxed) + 1 == nth;
+                if server.write_all(&asked[..n]).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut answered) => {
+                let Ok(n @ 1..) = read else { return };
+                if lost || client.write_all(&answered[..n]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// What an HTTP proxy does to what goes through it.

@@ -8,7 +8,7 @@ use slipway::protocol::{Code, RegistryType};
 use slipway::registry::{RegistryStage, STALL_TIMEOUT};
 use tokio::net::TcpListener;
 
-use crate::faults::{Fault, FaultyHttp, StallingProxy};
+use crate::faults::{CuttingEngine, Fault, FaultyHttp, StallingProxy};
 use crate::rig::{self, Attempt, all_names, digest_in_registry, generic, is_in_engine, is_pushed, registry_host, stage, unique};
 
 const MEGABYTE: usize = 1_000_000;
@@ -212,6 +212,34 @@ async fn an_engine_that_went_away_is_said_in_words() {
     let failure = stage.push(&image, &Attempt::new().ctx).await.unwrap_err();
     assert_eq!(failure.code, Code::EngineUnreachable, "{failure}");
     assert!(failure.way_out.contains("DOCKER_HOST"), "{failure}");
+}
+
+#[tokio::test]
+async fn whichever_answer_of_the_engine_is_lost_the_push_can_be_tried_again_and_nothing_of_it_stays() {
+    for nth in 1.. {
+        let cutting = CuttingEngine::before(&rig::address("SLIPWAY_TEST_DOCKER_HOST"), nth);
+        let socket = cutting.socket.to_str().unwrap();
+        let engine = bollard::Docker::connect_with_unix(socket, 120, bollard::API_DEFAULT_VERSION).unwrap();
+        let stage = RegistryStage::new(RegistryConfig::Generic(generic(&registry_host())), engine, STALL_TIMEOUT);
+        let attempt = Attempt::new();
+        let image = attempt.image(1000).await;
+        let mut pushed = stage.push(&image, &attempt.ctx).await;
+        if let Err(failure) = &pushed {
+            assert!(
+                matches!(failure.code, Code::EngineLost | Code::EngineUnreachable),
+                "the answer to request {nth} is lost: {failure}"
+            );
+            pushed = stage.push(&image, &attempt.ctx).await;
+        }
+        let pushed = pushed.unwrap_or_else(|failure| panic!("the answer to request {nth} was lost: {failure}"));
+        assert!(is_pushed(&pushed).await);
+        let cut = nth <= cutting.requests.load(std::sync::atomic::Ordering::Relaxed);
+        if !cut {
+            assert!(nth > 4, "a push has more requests than {nth}");
+            assert!(!is_in_engine(&image).await);
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -44,12 +44,10 @@ pub fn stream(tree: Arc<SourceTree>, user: User, tasks: &TaskTracker) -> Upload 
 }
 
 fn write(tree: &SourceTree, user: User, writer: Pieces, told: &OnceLock<Failure>) -> std::io::Result<()> {
-    let read = |entry| {
-        tree.read(entry).map_err(|failure| {
-            let error = std::io::Error::other(failure.to_string());
-            told.get_or_init(|| failure);
-            error
-        })
+    let tell = |failure: Failure| {
+        let error = std::io::Error::other(failure.to_string());
+        told.get_or_init(|| failure);
+        error
     };
     let mut tar = tar::Builder::new(writer);
     let mut directory = header(0, 0o755, user.uid, user.gid);
@@ -60,13 +58,14 @@ fn write(tree: &SourceTree, user: User, writer: Pieces, told: &OnceLock<Failure>
         match entry.kind {
             EntryKind::Directory | EntryKind::Submodule => tar.append_data(&mut directory.clone(), path, std::io::empty())?,
             EntryKind::File { executable } => {
-                let bytes = read(entry)?;
                 let mode = if executable { 0o755 } else { 0o644 };
-                tar.append_data(&mut header(bytes.len() as u64, mode, user.uid, user.gid), path, bytes.as_slice())?;
+                let append =
+                    |bytes: &[u8]| tar.append_data(&mut header(bytes.len() as u64, mode, user.uid, user.gid), path, bytes);
+                tree.look(entry, append).map_err(tell)??;
             }
             EntryKind::Symlink => {
                 // Data, never followed by us; it is resolved inside the container's own file system.
-                let target = read(entry)?;
+                let target = tree.read(entry).map_err(tell)?;
                 let mut link = header(0, 0o777, user.uid, user.gid);
                 link.set_entry_type(tar::EntryType::Symlink);
                 tar.append_link(&mut link, path, std::ffi::OsStr::from_bytes(&target))?;
