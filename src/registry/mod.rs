@@ -64,31 +64,37 @@ pub struct RegistryStage {
     held: Mutex<HashSet<String>>,
 }
 
+/// Whether the registry answers and takes the credentials; writes nothing there. Says address, cause and cure.
+pub async fn check(config: RegistryConfig) -> Result<(), Failure> {
+    let (backend, http) = access(config);
+    match backend {
+        Backend::Ecr(ecr) => ecr.check().await,
+        Backend::Generic(generic) => {
+            let target = generic.registry(String::new())?;
+            let doing = format!("The registry {} cannot be used", target.host);
+            manifest::ping(&http, &target).await.map_err(|trouble| trouble.failure(&doing))
+        }
+    }
+}
+
+fn access(config: RegistryConfig) -> (Backend, RegistryHttp) {
+    let host = match &config {
+        RegistryConfig::Ecr(config) => config.registry_host.as_deref().unwrap_or_default(),
+        RegistryConfig::Generic(config) => &config.host,
+    };
+    let http = RegistryHttp::new(name::is_loopback(host));
+    let backend = match config {
+        RegistryConfig::Ecr(config) => Backend::Ecr(Box::new(Ecr::new(config))),
+        RegistryConfig::Generic(config) => Backend::Generic(Generic::new(config)),
+    };
+    (backend, http)
+}
+
 impl RegistryStage {
     /// No I/O yet. `engine` pushes; a push that makes no progress for `stall_timeout` fails.
     pub fn new(config: RegistryConfig, engine: bollard::Docker, stall_timeout: Duration) -> Self {
-        let host = match &config {
-            RegistryConfig::Ecr(config) => config.registry_host.as_deref().unwrap_or_default(),
-            RegistryConfig::Generic(config) => &config.host,
-        };
-        let http = RegistryHttp::new(name::is_loopback(host));
-        let backend = match config {
-            RegistryConfig::Ecr(config) => Backend::Ecr(Box::new(Ecr::new(config))),
-            RegistryConfig::Generic(config) => Backend::Generic(Generic::new(config)),
-        };
+        let (backend, http) = access(config);
         Self { backend, engine, http, stall_timeout, held: Mutex::default() }
-    }
-
-    /// Whether the registry answers and takes the credentials. For start-up and for `check`: says address, cause and cure.
-    pub async fn check(&self) -> Result<(), Failure> {
-        match &self.backend {
-            Backend::Ecr(ecr) => ecr.check().await,
-            Backend::Generic(generic) => {
-                let target = generic.registry(String::new())?;
-                let doing = format!("The registry {} cannot be used", target.host);
-                manifest::ping(&self.http, &target).await.map_err(|trouble| trouble.failure(&doing))
-            }
-        }
     }
 
     /// Tags `<deployment>-<attempt>`, pushes, removes that name from the Engine again (also when it fails or is cancelled),
@@ -104,7 +110,7 @@ impl RegistryStage {
         let name = LocalName::give(&self.engine, image, &target.repository(), &tag).await?;
         let pushed = unless_cancelled(ctx, self.push_and_confirm(target, &tag, ctx)).await;
         name.remove().await;
-        if pushed.is_ok() {
+        if pushed.is_ok() || ctx.cancel.is_cancelled() {
             self.release(image).await;
         }
         pushed

@@ -4,12 +4,12 @@ use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
-use super::startup;
 use crate::config::{Config, RegistryConfig};
 use crate::housekeeping::disk;
 use crate::image;
 use crate::protocol::{Code, Failure};
 use crate::queue::{Findings, Queue};
+use crate::registry;
 use crate::report;
 
 /// A part that says nothing for so long is one that cannot be reached.
@@ -43,11 +43,8 @@ impl Display for Finding {
 }
 
 /// Asks all parts at once; in the order in which a job comes to them.
-pub async fn check(config: &Config) -> Vec<Finding> {
-    let (work_dir, redis, engine, dashboard) = tokio::join!(work_dir(config), redis(config), engine(config), dashboard(config));
-    let (engine, client) = engine;
-    let registry = registry(config, client).await;
-    vec![work_dir, redis, engine, registry, dashboard]
+pub async fn check(config: &Config) -> [Finding; 5] {
+    tokio::join!(work_dir(config), redis(config), engine(config), registry(config), dashboard(config)).into()
 }
 
 async fn within<T, E: Display>(work: impl Future<Output = Result<T, E>>) -> Result<T, String> {
@@ -92,7 +89,7 @@ async fn redis(config: &Config) -> Finding {
     Finding { part, state }
 }
 
-async fn engine(config: &Config) -> (Finding, Option<bollard::Docker>) {
+async fn engine(config: &Config) -> Finding {
     let part = format!("the Docker Engine at {}", config.build.engine_socket.display());
     let reached = within(async {
         let client = image::connect_engine(&config.build).await?;
@@ -102,30 +99,27 @@ async fn engine(config: &Config) -> (Finding, Option<bollard::Docker>) {
         Ok::<_, Failure>(client)
     })
     .await;
-    match reached {
-        Err(problem) => (Finding { part, state: Err(problem) }, None),
+    let state = match reached {
+        Err(problem) => Err(problem),
         Ok(client) => {
             let mut advice = image::log_limits(&config.build.engine_socket).await;
             advice.extend(image::exposure_warnings(&config.build, &config.buildpacks, &client).await);
-            (Finding { part, state: Ok(advice) }, Some(client))
+            Ok(advice)
         }
-    }
+    };
+    Finding { part, state }
 }
 
 fn unmeasured(error: std::io::Error) -> Failure {
     Failure::new(Code::EngineDiskFull, format!("The free space for images is not known: {error}."), "See WORK_DIR and the disk.")
 }
 
-async fn registry(config: &Config, engine: Option<bollard::Docker>) -> Finding {
+async fn registry(config: &Config) -> Finding {
     let part = match &config.registry {
         RegistryConfig::Ecr(ecr) => format!("ECR in {}", ecr.region),
         RegistryConfig::Generic(generic) => format!("the registry {}", generic.host),
     };
-    let state = match engine {
-        Some(engine) => within(startup::registry(config.registry.clone(), engine).check()).await.map(|()| Vec::new()),
-        None => Err("Not asked: images are pushed through the Engine, and that has to be there first.".to_owned()),
-    };
-    Finding { part, state }
+    Finding { part, state: within(registry::check(config.registry.clone())).await.map(|()| Vec::new()) }
 }
 
 async fn dashboard(config: &Config) -> Finding {

@@ -1,6 +1,8 @@
 //! From a configuration to a running worker: identity, every part reached (named while it is not), leftovers swept, then the supervisor.
 
+use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +15,14 @@ use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
-use crate::config::{Config, RegistryConfig, WorkerConfig};
+use crate::config::{Config, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
 use crate::queue::{Claim, IdentityError, IdentityLock, Queue, WorkerIdentity};
-use crate::registry::{RegistryStage, STALL_TIMEOUT};
-use crate::report::{Pace, Reporter};
+use crate::registry::{self, RegistryStage, STALL_TIMEOUT};
+use crate::report::{self, Pace, Reporter};
 use crate::secrets::ActiveSecrets;
 use crate::source::GitSourceStage;
 
@@ -67,6 +69,7 @@ async fn start(
 ) -> Exit {
     let reached = tokio::select! {
         reached = reach_parts(&config, &identity) => reached,
+        never = name_the_far_end(&config, || report::check(&config.dashboard)) => match never {},
         () = signals.next() => {
             tracing::info!("stopped before every part was reached");
             return Exit::Ok;
@@ -126,7 +129,7 @@ async fn start(
     let (looking, stopped) = (shared.clone(), stop.clone());
     tasks.spawn(async move {
         tokio::select! {
-            () = look_at_the_far_end(&looking) => {}
+            never = name_the_far_end(&looking.config, || looking.reporter.check()) => match never {},
             () = stopped.cancelled() => {}
         }
     });
@@ -182,25 +185,16 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
             owner,
             cache.join("buildpacks"),
         ),
-        registry: Some(registry(config.registry.clone(), engine)),
+        registry: Some(RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT)),
     })
 }
 
-/// The registry as the daemon uses it.
-pub(super) fn registry(config: RegistryConfig, engine: bollard::Docker) -> RegistryStage {
-    RegistryStage::new(config, engine, STALL_TIMEOUT)
-}
-
-/// Names what a build will need only at its end. It is tried again then: nothing waits for it here.
-async fn look_at_the_far_end(shared: &Shared) {
-    if let Err(problem) = shared.reporter.check().await {
-        tracing::error!("{problem} Trying again until it answers.");
-    }
-    if let Some(registry) = &shared.stages.registry
-        && let Err(failure) = registry.check().await
-    {
-        tracing::error!("{failure} It is tried again by each job.");
-    }
+/// Names what a build needs only at its end, while it is not there. Nothing waits for it: each job tries it again.
+async fn name_the_far_end<F: Future<Output = Result<(), String>>>(config: &Config, dashboard: impl FnMut() -> F) -> Infallible {
+    let dashboard = until_reached("the dashboard", dashboard);
+    let registry = until_reached("the registry", || registry::check(config.registry.clone()));
+    tokio::join!(dashboard, registry);
+    pending().await
 }
 
 async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>, bollard::Docker) {

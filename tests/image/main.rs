@@ -5,6 +5,7 @@ mod builds;
 mod cancelling;
 mod context;
 mod failures;
+mod hostile_frontend;
 mod leaks;
 mod proxy;
 mod registry;

@@ -162,7 +162,7 @@ async fn an_api_that_is_away_is_said_with_its_region_and_a_cure() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let away = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let failure = stage(config(&away)).await.check().await.unwrap_err();
+    let failure = slipway::registry::check(RegistryConfig::Ecr(config(&away))).await.unwrap_err();
     assert_eq!(failure.code, Code::RegistryUnreachable);
     assert!(failure.cause.contains("us-east-1") && failure.cause.contains("cannot be reached"), "{failure}");
     assert!(failure.way_out.contains("AWS_ENDPOINT_URL"), "{failure}");

@@ -79,7 +79,7 @@ impl CuttingEngine {
         let socket = folder.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let requests = Arc::new(AtomicU64::new(0));
-        let (upstream, count) = (upstream.to_owned(), requests.clone());
+        let (upstream, count) = (upstream.trim_start_matches("unix://").to_owned(), requests.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();

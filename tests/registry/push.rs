@@ -65,14 +65,14 @@ async fn a_wrong_password_is_said_in_words_and_the_image_can_be_pushed_again() {
     let image = attempt.image(1000).await;
     let mut config = generic(&registry_host());
     config.password = Some("not-the-word".to_owned().into());
-    let wrong = stage(config).await;
+    let wrong = stage(config.clone()).await;
     let failure = wrong.push(&image, &attempt.ctx).await.unwrap_err();
 
     assert_eq!(failure.code, Code::RegistryDenied);
     assert!(failure.way_out.contains("password"), "{failure}");
     assert!(!failure.to_string().contains("not-the-word"), "{failure}");
     assert_eq!(attempt.names_left().await, Vec::<String>::new());
-    assert_eq!(wrong.check().await.unwrap_err().code, Code::RegistryDenied);
+    assert_eq!(rig::check(config).await.unwrap_err().code, Code::RegistryDenied);
 
     let good = stage(generic(&registry_host())).await;
     assert!(is_pushed(&good.push(&image, &attempt.ctx).await.unwrap()).await, "the image outlived the failure");
@@ -103,7 +103,7 @@ async fn a_registry_that_is_away_is_named_with_its_address() {
 
     assert_eq!(failure.code, Code::RegistryUnreachable);
     assert!(failure.cause.contains(&away) && failure.cause.contains("connection refused"), "{failure}");
-    let failure = stage.check().await.unwrap_err();
+    let failure = rig::check(generic(&away)).await.unwrap_err();
     assert_eq!(failure.code, Code::RegistryUnreachable);
     assert!(failure.cause.contains(&away), "{failure}");
     assert_eq!(attempt.names_left().await, Vec::<String>::new());
@@ -113,7 +113,7 @@ async fn a_registry_that_is_away_is_named_with_its_address() {
 
 #[tokio::test]
 async fn a_registry_that_answers_is_good_for_work() {
-    stage(generic(&registry_host())).await.check().await.unwrap();
+    rig::check(generic(&registry_host())).await.unwrap();
 }
 
 #[tokio::test]

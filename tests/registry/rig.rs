@@ -11,7 +11,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::StreamExt;
 use slipway::config::{GenericRegistryConfig, RegistryConfig};
 use slipway::image::{BuiltImage, labels};
-use slipway::protocol::{DeploymentId, LogSink, LogType, ServiceId};
+use slipway::protocol::{DeploymentId, Failure, LogSink, LogType, ServiceId};
 use slipway::registry::{PushedImage, RegistryStage, STALL_TIMEOUT};
 use slipway::secrets::Redactor;
 use slipway::stage::StageContext;
@@ -43,6 +43,11 @@ pub fn generic(host: &str) -> GenericRegistryConfig {
 }
 pub async fn stage(config: GenericRegistryConfig) -> RegistryStage {
     RegistryStage::new(RegistryConfig::Generic(config), engine().await, STALL_TIMEOUT)
+}
+
+/// What `slipway check` finds of the registry.
+pub async fn check(config: GenericRegistryConfig) -> Result<(), Failure> {
+    slipway::registry::check(RegistryConfig::Generic(config)).await
 }
 
 /// `prefix` and 16 hexadecimal digits that no other test has.

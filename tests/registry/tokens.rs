@@ -152,7 +152,7 @@ async fn a_registry_with_a_token_server_takes_the_push_confirms_it_and_moves_lat
     let registry = TokenRegistry::start().await;
     let attempt = Attempt::new();
     let stage = stage(registry.config(PASSWORD)).await;
-    stage.check().await.unwrap();
+    rig::check(registry.config(PASSWORD)).await.unwrap();
     let pushed = stage.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
     stage.move_latest(&pushed, &attempt.ctx).await.unwrap();
 
@@ -173,7 +173,7 @@ async fn a_wrong_password_at_the_token_server_is_a_refusal_in_words() {
     let stage = stage(registry.config("a-wrong-one")).await;
     let failure = stage.push(&image, &attempt.ctx).await.unwrap_err();
     assert_eq!(failure.code, Code::RegistryDenied, "{failure}");
-    let failure = stage.check().await.unwrap_err();
+    let failure = rig::check(registry.config("a-wrong-one")).await.unwrap_err();
     assert_eq!(failure.code, Code::RegistryDenied, "{failure}");
     assert!(!failure.to_string().contains("a-wrong-one"));
     stage.release(&image).await;
