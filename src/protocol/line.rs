@@ -37,7 +37,8 @@ pub fn safe_text(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.split('\n').map(|line| safe_line(line.as_bytes())).collect::<Vec<_>>().join("\n"))
 }
 
-fn is_special(c: char) -> bool {
+/// Moves a cursor, ends a line or turns the direction of writing around.
+pub fn is_special(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}') || turns_direction(c)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::protocol::{DeploymentId, Failure};
+use crate::protocol::{DeploymentId, Failure, is_special};
 
 /// Of a payload at most this much is kept.
 const HEAD_BYTES: usize = 2048;
@@ -47,6 +47,7 @@ fn masked(payload: &[u8]) -> String {
         }
         _ => mask_broken(&String::from_utf8_lossy(&payload[..payload.len().min(HEAD_BYTES)])),
     };
+    let text = text.replace(is_special, " ");
     let end = text.floor_char_boundary(HEAD_BYTES);
     let cut = if end < text.len() { "…" } else { "" };
     format!("{}{cut}", &text[..end])
@@ -177,7 +178,6 @@ fn mask_text(text: &str) -> String {
         run.clear();
         match c {
             '\0' => {}
-            c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
     }
@@ -217,6 +217,15 @@ mod tests {
         let kept = kept(r#"{"serviceId":"svc_91","gitProvider":{"accessToken":"ghs_16C7e42F292c6912E7710c838347Ae178B4a"#);
         assert!(!kept.contains("16C7e42F"), "{kept}");
         assert!(kept.contains("svc_91"), "{kept}");
+    }
+
+    #[test]
+    fn nothing_in_it_ends_a_line_or_turns_the_writing_around() {
+        let forged = "a\u{2028}b\u{202e}c\u{9b}d";
+        for job in [json!({ "branch": forged, forged: 1 }).to_string(), format!("{{{forged} \"branch\":\"{forged}\",")] {
+            let kept = kept(&job);
+            assert!(!kept.contains(is_special), "{kept:?}");
+        }
     }
 
     #[test]

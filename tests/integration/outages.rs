@@ -170,13 +170,21 @@ async fn a_registry_that_is_cut_off_in_mid_push_is_pushed_to_again_without_a_sec
 }
 
 #[tokio::test]
-async fn a_worker_that_starts_before_redis_names_it_and_takes_jobs_once_it_is_there() {
+async fn a_worker_that_starts_before_its_parts_names_each_and_takes_jobs_once_they_are_there() {
     let mut rig = Rig::without_worker(|options| options).await;
-    let redis = Proxy::tcp(&rig.redis.address()).await;
+    let (redis, registry) = (Proxy::tcp(&rig.redis.address()).await, Proxy::tcp(&parts().registry).await);
     redis.set(Fault::Refuse);
-    rig.host.options = rig.host.options.clone().redis("127.0.0.1", redis.port());
+    registry.set(Fault::Refuse);
+    rig.dashboard.set(Trouble::Refuse);
+    let options = rig.host.options.clone().redis("127.0.0.1", redis.port());
+    rig.host.options = options.set("REGISTRY_HOST", &registry.address());
     rig.start_worker();
-    rig.wait_for_log(&redis.address(), SOON).await;
+    for away in [redis.address(), registry.address(), rig.dashboard.address()] {
+        rig.wait_for_log(&away, SOON).await;
+    }
+    rig.dashboard.set(Trouble::None);
+    registry.set(Fault::Pass);
+    rig.wait_for_log("the registry is there now", SOON).await;
     redis.set(Fault::Pass);
     let repository = Repository::public(HELLO);
     let job = Job::of(&repository);
