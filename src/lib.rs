@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod memory;
 pub mod telemetry;
 
 pub mod protocol;

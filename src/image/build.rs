@@ -10,12 +10,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 
+use super::broken_log::BrokenLog;
 use super::engine::{EngineConnection, error_message, open_connection};
 use super::failure::{FailedStep, classify, engine_answered, engine_error, engine_lost};
 use super::messages::{BuildMessage, MessageReader};
 use super::progress::Progress;
 use super::tasks::BuildTasks;
-use crate::protocol::{Code, Failure};
+use crate::protocol::{Code, Failure, LogType};
 use crate::stage::StageContext;
 
 /// How long a build that was told to stop may take to end, before its connection is cut.
@@ -24,8 +25,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one request to stop is waited for.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two looks at an answer that has nothing but empty messages: they come as fast as they are taken.
+const SLOWLY: Duration = Duration::from_millis(20);
 /// The Engine forgets a stop that comes before it has begun the build: it is told again.
 const STOP_AGAIN: Duration = Duration::from_millis(250);
+
+const LOG_BROKE_OFF: &str = "Here the Docker Engine stops telling what the build prints (a defect of versions before 23, where more than \
+    1 MiB is printed at once). The build goes on. Should it fail, the Engine does not tell that either: it then ends as one that prints \
+    nothing. Print less at once, or into a file.";
 
 /// How a build ended that did not fail.
 pub enum End {
@@ -92,6 +99,8 @@ impl RunningBuild<'_> {
         let mut emit = |kind, text: &str| log.line(kind, text);
         let (mut reader, mut progress, mut told) =
             (MessageReader::default(), Progress::new(self.ctx.redactor.clone()), Told::default());
+        let mut broken_log = BrokenLog::default();
+        let mut said_broken = false;
         let broken = loop {
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
@@ -101,13 +110,26 @@ impl RunningBuild<'_> {
             let Ok(part) = frame.into_data() else { continue };
             let now = Instant::now();
             let read = reader.push(&part, |message| match message {
-                BuildMessage::Status(status) => progress.apply(status, now, &mut emit),
+                BuildMessage::Status(status) => {
+                    broken_log.see(&status);
+                    progress.apply(status, now, &mut emit);
+                }
                 BuildMessage::Image(id) => told.image = Some(id),
                 BuildMessage::Error(error) => told.error = Some(error),
             });
             exporting.store(progress.is_exporting(), Ordering::Relaxed);
             if let Err(error) = read {
                 break Some(engine_error(&format!("its answer cannot be read: {error}")));
+            }
+            if broken_log.is_broken() {
+                if !std::mem::replace(&mut said_broken, true) {
+                    emit(LogType::Warning, LOG_BROKE_OFF);
+                }
+                // The image is all that was still to come, and this answer has no end.
+                if told.image.is_some() {
+                    break None;
+                }
+                tokio::time::sleep(SLOWLY).await;
             }
         };
         progress.finish(Instant::now(), &mut emit);

@@ -26,7 +26,7 @@ fn environment_of_engine(pid: i32) -> Option<Vec<u8>> {
 /// PURE. `environment`: `NAME=value`, each ended by a zero byte.
 fn advice(environment: Option<&[u8]>) -> Option<String> {
     let cut = "BuildKit cuts a step's output at 2 MiB and 200 KiB a second";
-    let cure = format!("start it with {SIZE}=-1 and {SPEED}=-1 in its environment (systemctl edit docker)");
+    let cure = format!("start it with {SIZE}=2147483647 and {SPEED}=2147483647 in its environment (systemctl edit docker)");
     let Some(environment) = environment else {
         return Some(format!("{cut} unless the Engine is told otherwise, which cannot be seen from here: {cure}."));
     };

@@ -3,6 +3,7 @@
 //! [`DockerfileStage`] opens a session of its own for each build ([`session`]: files, secrets, credentials), asks the Engine to build
 //! ([`request`]), and turns what BuildKit tells ([`messages`] → [`progress`] → [`output`]) into log lines, or into a [`failure`].
 
+mod broken_log;
 mod build;
 mod buildpacks;
 mod dockerfile;

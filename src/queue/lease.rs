@@ -1,6 +1,7 @@
 //! The lease: taken at the start, renewed, and what the records say looked at with each renewal.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
@@ -241,9 +242,12 @@ impl Shared {
         told
     }
 
-    /// Claims what was cancelled while it waited, so that it is reported also when every build slot is taken.
+    /// Claims what was cancelled while it waited, so that it is reported also when every build slot is taken; not while nothing may be
+    /// claimed at all.
     pub(super) async fn take_cancelled(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
-        while let Ok(place) = notices.try_reserve() {
+        while self.may_claim.load(Ordering::Relaxed)
+            && let Ok(place) = notices.try_reserve()
+        {
             match self.take(Wanted::Cancelled).await? {
                 Taken::Claim(claim) => place.send(Notice::Claimed(*claim)),
                 Taken::Again => {}

@@ -35,6 +35,7 @@ pub use keys::Keys;
 pub use producer::Producer;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -164,6 +165,13 @@ impl Queue {
         match &self.mode {
             Mode::Scripts(shared) => shared.claim().await,
             Mode::Plain(plain) => plain.claim().await,
+        }
+    }
+    /// Whether this worker takes on more jobs. Those that are to be built come by [`Queue::claim`], which its caller awaits or does not;
+    /// those that were cancelled in the queue come by themselves, and stay there meanwhile.
+    pub fn allow_claims(&self, may: bool) {
+        if let Mode::Scripts(shared) = &self.mode {
+            shared.may_claim.store(may, Ordering::Relaxed);
         }
     }
     /// To be called when no [`Queue::claim`] is awaited any more (a drain): nothing waits for jobs at the server from here on, so that

@@ -1,6 +1,7 @@
 //! What all parts of one worker's queue share: connection, names, identity, the attempts that go on.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) live: Live,
     pub(super) claiming: Mutex<Claiming>,
     pub(super) wake: Mutex<Wake>,
+    /// Jobs that were cancelled while they were queued may be claimed now.
+    pub(super) may_claim: AtomicBool,
     /// Asks the lease keeper to look now.
     pub(super) lease_doubted: Notify,
     /// The process before this one ended in good order: what it left behind counts as no crash.
@@ -77,6 +80,7 @@ impl Shared {
             post_timeout,
             live: Live::default(),
             claiming: Mutex::default(),
+            may_claim: AtomicBool::new(true),
             lease_doubted: Notify::new(),
             left_in_order: false,
             seen: std::sync::Mutex::default(),

@@ -110,6 +110,7 @@ impl Supervisor {
             self.shared.housekeeper.room().err()
         };
         let may = why_not.is_none();
+        self.shared.queue.allow_claims(may);
         // The same reason with other figures is not said again.
         let without_figures = |why: &String| why.replace(|c: char| c.is_ascii_digit(), "");
         if why_not.as_ref().map(without_figures) != self.paused.as_ref().map(without_figures) {

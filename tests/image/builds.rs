@@ -1,5 +1,7 @@
 //! What a user gets from a build that works.
 
+use std::time::Duration;
+
 use slipway::image::BuiltImage;
 use slipway::protocol::LogType;
 
@@ -33,6 +35,20 @@ async fn a_dockerfile_becomes_an_image_without_a_name_that_says_where_it_is_from
     assert!(log.contains("#1 [") && log.contains("] FROM docker.io/library/busybox:base\n"), "{log}");
     assert!(log.contains("RUN echo made > /made\n") && log.contains(" DONE "), "{log}");
     assert!(!log.contains("[internal]"), "{log}");
+    host.stage.remove(&image).await;
+}
+
+#[tokio::test]
+async fn a_build_that_prints_more_at_once_than_the_engine_can_tell_ends_all_the_same_and_says_where_its_log_breaks_off() {
+    let _together = together().await;
+    let host = Host::new().await;
+    let nonce = unique("loud");
+    let too_much = "yes $(printf '%04000d' 0) | head -n 4000";
+    let loud = dockerfile(&format!("FROM busybox:base\nRUN {too_much}; echo {nonce} > /made\n"));
+    let (image, log) = tokio::time::timeout(Duration::from_secs(60), built(&host, "svc-loud", loud)).await.expect("it ends");
+    assert_eq!(run_in(&image, "cat /made"), format!("{nonce}\n"));
+    let whole = log.text().matches("0000\n").count() >= 4000;
+    assert!(whole || log.text().contains("stops telling what the build prints"), "what is missing is said");
     host.stage.remove(&image).await;
 }
 

@@ -7,6 +7,7 @@ mod campaign_record;
 mod cancel;
 mod check;
 mod crash;
+mod disk_full;
 mod drain;
 mod failures;
 mod git_sources;

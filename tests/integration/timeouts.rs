@@ -25,3 +25,18 @@ async fn a_build_that_prints_nothing_for_too_long_is_ended() {
     assert!(error.contains("Nothing was printed for 2 s"), "{error}");
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn a_build_that_fails_after_it_printed_more_than_the_engine_can_tell_is_ended_too() {
+    let mut rig = Rig::with(|options| options.set("BUILD_SILENCE_TIMEOUT", "5")).await;
+    let loud = "FROM busybox:base\nRUN yes $(printf '%04000d' 0) | head -n 4000; exit 3\n";
+    let repository = Repository::public(&[("Dockerfile", loud)]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    let end = rig.end(&job).await;
+    // An Engine that can tell it says how the step failed.
+    let told = end.error.contains("dockerfile.step_failed");
+    let silent = end.error.contains("build.silent") && rig.dashboard.log(&job.id).contains("stops telling what the build prints");
+    assert!(end.status == "FAILED" && (told || silent), "{}", end.error);
+    rig.finish().await;
+}

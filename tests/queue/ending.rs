@@ -129,6 +129,25 @@ async fn a_cancel_of_a_queued_job_takes_it_out_of_the_queue_and_reports_it_witho
 }
 
 #[tokio::test]
+async fn a_worker_that_may_claim_nothing_leaves_a_cancelled_job_in_the_queue_until_it_may() {
+    let redis = Redis::start().await;
+    let mut worker = redis.worker().await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    redis.push(&job("running", "s1")).await;
+    let _running = worker.claim().await;
+    redis.push(&job("queued", "s2")).await;
+    worker.queue.allow_claims(false);
+    assert_eq!(producer.cancel(&id("queued")).await.unwrap(), CancelFound::Queued);
+    // Cancels are heard in their order: the first one has been seen to when the second one is.
+    producer.cancel(&id("running")).await.unwrap();
+    let Notice::Cancelled(heard) = worker.notice(5).await else { panic!("claimed all the same") };
+    assert_eq!((heard.as_str(), redis.len("q").await), ("running", 1));
+    worker.queue.allow_claims(true);
+    let Notice::Claimed(claim) = worker.notice(30).await else { panic!("not claimed") };
+    assert_eq!((name(&claim), &claim.fate), ("queued", &ClaimFate::Cancelled));
+}
+
+#[tokio::test]
 async fn a_cancel_with_no_worker_there_waits_for_the_job() {
     let redis = Redis::start().await;
     let producer = Producer::connect(&redis.config()).await.unwrap();

@@ -93,7 +93,7 @@ impl Ground {
                 .set("RETRY_LIMIT", "1")
                 .set("RETRY_WINDOW", "0")
                 .set("GIT_IDLE_TIMEOUT", "5")
-                .set("API_TIMEOUT", "2")
+                .set("API_TIMEOUT", "5")
                 .set("MAX_FILES", "20000")
                 .set("MAX_FETCH_BYTES", "100MB")
         })

@@ -10,15 +10,12 @@ mod repositories;
 mod servers;
 mod tree;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use drive::{Ground, Group};
 
-/// The whole corpus; most of it is refused at once. (A minute or so on two idle cores; this is for a machine that does much else.)
-const WITHIN: Duration = Duration::from_secs(600);
-/// What the worker may have had resident at any time, in KiB. The goal is 150 MiB: all groups but the shapes of a tree stay below it,
-/// where two builds at a time have a file of forty megabytes (twice, while it is inflated) and a .dockerignore of 100,000 lines.
-const MEMORY_KIB: u64 = 240 * 1024;
+/// What the worker may have had resident at any time, in KiB.
+const MEMORY_KIB: u64 = 150 * 1024;
 const AT_LEAST: usize = 200;
 
 #[tokio::test]
@@ -45,5 +42,4 @@ async fn a_worker_lives_through_hundreds_of_hostile_jobs_repositories_and_server
     ground.end().await;
     assert!(count >= AT_LEAST, "{count} cases");
     assert!(peak <= MEMORY_KIB, "the worker had {peak} KiB resident");
-    assert!(started.elapsed() < WITHIN, "the corpus took {:?}", started.elapsed());
 }

@@ -89,6 +89,8 @@ impl WorkerOptions {
 
 /// A build host: a `WORK_DIR` that outlives the worker's processes, and their log.
 pub struct Host {
+    /// `WORK_DIR` is a disk of its own with so many MiB, which only the worker sees and which goes with it.
+    pub disk_mib: Option<u64>,
     /// Stands in the environment of the worker and of everything that it starts.
     pub mark: String,
     pub options: WorkerOptions,
@@ -99,7 +101,7 @@ impl Host {
     pub fn new(options: WorkerOptions) -> Self {
         let dir = tempfile::Builder::new().prefix("slipway-host-").tempdir().expect("a temporary directory");
         std::fs::create_dir(dir.path().join("work")).expect("make WORK_DIR");
-        Self { mark: unique(), options, dir }
+        Self { disk_mib: None, mark: unique(), options, dir }
     }
 
     pub fn work_dir(&self) -> PathBuf {
@@ -130,13 +132,27 @@ impl Host {
 
     /// Starts `slipway worker`.
     pub fn start(&self) -> Worker {
-        Worker { child: self.command().arg("worker").spawn().expect("start slipway worker") }
+        let mut command = match self.disk_mib {
+            None => self.command(),
+            Some(mib) => {
+                let mut command = self.command_of("unshare");
+                let as_root = if rustix::process::geteuid().is_root() { None } else { Some(["--user", "--map-root-user"]) };
+                let mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$WORK_DIR\" && exec \"$0\" \"$@\"");
+                command.args(as_root.into_iter().flatten()).args(["--mount", "sh", "-c", &mount, env!("CARGO_BIN_EXE_slipway")]);
+                command
+            }
+        };
+        Worker { child: command.arg("worker").spawn().expect("start slipway worker") }
     }
 
     /// `slipway` with this host's configuration, output going to this host's log.
     pub fn command(&self) -> Command {
+        self.command_of(env!("CARGO_BIN_EXE_slipway"))
+    }
+
+    fn command_of(&self, program: &str) -> Command {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path()).expect("the worker's log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        let mut command = Command::new(program);
         command
             .env_clear()
             .envs(&self.options.env)
