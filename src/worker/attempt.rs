@@ -58,7 +58,7 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
 }
 
 /// The element, read. One that was too large to be read at all is refused by its size.
-pub(super) fn read_job(shared: &Shared, claim: &Claim) -> Result<Job, JobRejected> {
+fn read_job(shared: &Shared, claim: &Claim) -> Result<Job, JobRejected> {
     let max = shared.config.queue.max_job_bytes;
     match claim.fate {
         ClaimFate::TooLarge { bytes } => Err(JobRejected::too_large(&claim.payload, bytes, max)),

@@ -3,11 +3,11 @@
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{Attempt, now, read_job};
+use super::attempt::{Attempt, now};
 use super::dead_letter;
 use super::lifecycle::{self, Action, Close, Event, State, Stop};
 use super::shared::Shared;
-use crate::protocol::{Code, Failure, LogSink, LogType, Outcome};
+use crate::protocol::{LogSink, LogType, Outcome};
 use crate::queue::Acknowledged;
 use crate::registry::PushedImage;
 use crate::report::Delivery;
@@ -71,8 +71,8 @@ impl Attempt {
                             Acknowledged::Cancelled => return Some(Event::CancelledBeforeClose),
                         }
                     }
-                    Close::DeadLetter => {
-                        let note = dead_letter::note(Some(&self.deployment), &self.last_failure(), &self.claim.payload, &now());
+                    Close::DeadLetter(failure) => {
+                        let note = dead_letter::note(Some(&self.deployment), failure, &self.claim.payload, &now());
                         self.shared.until_redis_answers("a dead letter", || queue.dead_letter(&self.claim, &note)).await?
                     }
                 }
@@ -113,13 +113,6 @@ impl Attempt {
         let Some(stage) = &self.shared.stages.registry else { return };
         if let Err(failure) = stage.move_latest(&pushed, &ctx).await {
             ctx.warn(format!("The tag latest could not be moved to this image: {failure}"));
-        }
-    }
-
-    fn last_failure(&self) -> Failure {
-        match read_job(&self.shared, &self.claim) {
-            Err(rejected) => rejected.failure,
-            Ok(_) => Failure::new(Code::JobCrashedWorkers, "Its attempts ended with dead workers.", ""),
         }
     }
 }

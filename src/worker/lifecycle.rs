@@ -37,11 +37,11 @@ impl Stop {
 }
 
 /// How the claim is closed in Redis once the end is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Close {
     Acknowledge,
     /// Noted in the dead letter list, with the reason.
-    DeadLetter,
+    DeadLetter(Failure),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -114,7 +114,7 @@ pub fn close_of(outcome: &Outcome) -> Close {
     match outcome {
         // The element was in order; there is nothing to look at.
         Outcome::Failed { failure } if failure.code == Code::JobBranchDeleted => Close::Acknowledge,
-        Outcome::Failed { failure } if failure.kind() == FailureKind::Rejected => Close::DeadLetter,
+        Outcome::Failed { failure } if failure.kind() == FailureKind::Rejected => Close::DeadLetter(failure.clone()),
         _ => Close::Acknowledge,
     }
 }

@@ -165,8 +165,9 @@ fn a_cancel_that_redis_knew_of_before_the_worker_is_told_after_builded_and_the_j
 #[test]
 fn an_end_that_was_told_already_is_told_again_in_the_place_of_another_one_and_closed() {
     let storing = State::Storing { outcome: builded(), close: Close::Acknowledge };
-    let rejected = Outcome::Failed { failure: Failure::new(Code::JobMalformed, "x", "") };
-    for (told, close) in [(Outcome::Failed { failure: step_failed() }, Close::Acknowledge), (rejected, Close::DeadLetter)] {
+    let why = Failure::new(Code::JobMalformed, "x", "");
+    let rejected = Outcome::Failed { failure: why.clone() };
+    for (told, close) in [(Outcome::Failed { failure: step_failed() }, Close::Acknowledge), (rejected, Close::DeadLetter(why))] {
         let (state, action) = step(storing.clone(), Event::Stored(Fenced::Stands(told.clone())));
         assert_eq!(action, Action::Deliver(told));
         assert_eq!(step(state, Event::Delivered(Delivery::Delivered)), (State::Closing, Action::Close(close)));
@@ -181,20 +182,22 @@ fn an_end_that_could_not_be_delivered_before_the_stop_waits_for_the_next_start()
 
 #[test]
 fn a_refused_job_ends_in_the_dead_letter_after_failed_was_told() {
-    let outcome = Outcome::Failed { failure: Failure::new(Code::JobMalformed, "x", "") };
-    let (state, action) = begin_with(outcome.clone(), Close::DeadLetter);
+    let failure = Failure::new(Code::JobMalformed, "x", "");
+    let outcome = Outcome::Failed { failure: failure.clone() };
+    let (state, action) = begin_known(outcome.clone());
     assert_eq!(action, Action::Store(outcome.clone()));
     let (state, action) = step(state, Event::Stored(Fenced::Stored));
     assert_eq!(action, Action::Deliver(outcome));
     let (_, action) = step(state, Event::Delivered(Delivery::Delivered));
-    assert_eq!(action, Action::Close(Close::DeadLetter));
+    assert_eq!(action, Action::Close(Close::DeadLetter(failure)));
 }
 
 #[test]
 fn an_element_that_was_given_up_goes_to_the_dead_letter_also_when_another_process_stored_its_end() {
-    let failed = |code| Outcome::Failed { failure: Failure::new(code, "", "") };
+    let failure = |code| Failure::new(code, "", "");
+    let failed = |code| Outcome::Failed { failure: failure(code) };
     for code in [Code::JobCrashedWorkers, Code::JobMalformed, Code::JobTooLarge] {
-        assert_eq!(close_of(&failed(code)), Close::DeadLetter, "{code}");
+        assert_eq!(close_of(&failed(code)), Close::DeadLetter(failure(code)), "{code}");
     }
     for end in [failed(Code::JobBranchDeleted), failed(Code::DockerfileStepFailed), builded()] {
         assert_eq!(close_of(&end), Close::Acknowledge);

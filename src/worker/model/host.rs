@@ -319,7 +319,7 @@ impl Worker {
                 }
             }
             Action::Close(close) => {
-                let finished = reached && redis.finish(host, claim, close == Close::DeadLetter);
+                let finished = reached && redis.finish(host, claim, matches!(close, Close::DeadLetter(_)));
                 if heard && !finished {
                     self.event(job, Event::CancelledBeforeClose);
                 } else if heard {
