@@ -9,6 +9,9 @@ use tokio::process::Command;
 
 use super::{noise, parts};
 
+/// The label that names the deployment.
+const DEPLOYMENT: &str = "dev.slipway.deployment";
+
 pub struct Engine {
     /// The client's configuration: knows the registry's login, without a `docker login`.
     config: TempDir,
@@ -25,9 +28,23 @@ impl Engine {
         Self { config }
     }
 
-    /// All containers, also stopped ones: `id name image`.
+    /// All containers, also stopped ones: `id name image deployment`.
     pub async fn containers(&self) -> Vec<String> {
-        self.lines(&["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Image}}"]).await
+        let format = format!("{{{{.ID}}}} {{{{.Names}}}} {{{{.Image}}}} {{{{.Label \"{DEPLOYMENT}\"}}}}");
+        self.lines(&["ps", "--all", "--no-trunc", "--format", &format]).await
+    }
+
+    /// All images that a build has made, also those without a name: `id deployment`.
+    pub async fn built_images(&self) -> Vec<String> {
+        let ids = self.lines(&["images", "--all", "--quiet", "--no-trunc", "--filter", &format!("label={DEPLOYMENT}")]).await;
+        if ids.is_empty() {
+            return ids;
+        }
+        let format = format!("{{{{.Id}}}} {{{{index .Config.Labels \"{DEPLOYMENT}\"}}}}");
+        let inspect = ["image", "inspect", "--format", &format].into_iter().chain(ids.iter().map(String::as_str));
+        // One may go while it is looked at: the others are printed all the same.
+        let printed = self.try_docker(&inspect.collect::<Vec<_>>()).await.stdout;
+        String::from_utf8_lossy(&printed).lines().map(str::to_owned).collect()
     }
 
     /// All volumes that have a name, the services' caches left out, and all others that no container uses.

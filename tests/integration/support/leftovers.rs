@@ -19,7 +19,7 @@ pub async fn assert_nothing_left(host: &Host, engine: &Engine, redis: &RedisServ
     .await;
 }
 
-/// Containers, volumes and names of images that carry the id of one of these deployments.
+/// Containers, volumes, images and names of images that carry the id of one of these deployments.
 pub async fn left_in_engine(engine: &Engine, jobs: &[String]) -> Vec<String> {
     let of_jobs = |name: &String| jobs.iter().any(|id| name.contains(id.as_str()));
     let containers = engine.containers().await.into_iter().filter(of_jobs).map(|c| format!("container {c}"));
@@ -27,7 +27,8 @@ pub async fn left_in_engine(engine: &Engine, jobs: &[String]) -> Vec<String> {
     let is_of_jobs = |v: &String| of_jobs(v) || !v.starts_with("slipway-");
     let volumes = engine.volumes().await.into_iter().filter(is_of_jobs).map(|v| format!("volume {v}"));
     let images = engine.tags().await.into_iter().filter(of_jobs).map(|name| format!("image {name}"));
-    containers.chain(volumes).chain(images).collect()
+    let built = engine.built_images().await.into_iter().filter(of_jobs).map(|image| format!("image {image}"));
+    containers.chain(volumes).chain(images).chain(built).collect()
 }
 
 /// Processes other than `worker` itself, files and sockets.
