@@ -6,7 +6,7 @@
 //! scripts/parts run -- cargo bench --bench jobs -- tiny many         only these
 //! scripts/parts run -- cargo bench --bench jobs -- cancel --rounds 20
 //! ```
-//! Rows: `idle`, `tiny`, `many`, `large`, `eight`, `cancel`, `buildpacks`. Ratios matter; the seconds are this machine's.
+//! Rows: `idle`, `tiny`, `many`, `large`, `eight`, `cancel`, `refused`, `buildpacks`. Ratios matter; the seconds are this machine's.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and a broken step ends it")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads its arguments and the rig's environment")]
 
@@ -16,6 +16,7 @@ mod buildpacks;
 mod cancelling;
 mod large;
 mod memory;
+mod refused;
 mod script;
 #[path = "../../tests/integration/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests, which need more of it")]
@@ -76,6 +77,9 @@ fn main() {
         }
         if wanted.row("cancel") {
             cancelling::cancels(&mut table, wanted.rounds(10)).await;
+        }
+        if wanted.row("refused") {
+            refused::refused(&mut table).await;
         }
         if wanted.row("buildpacks") {
             buildpacks::all(&mut table, wanted.rounds(7)).await;

@@ -29,6 +29,11 @@ impl Table {
         self.push(what, format!("{figure:.1} {unit}"), format!("<= {goal} {unit}"), verdict(figure, goal));
     }
 
+    /// A figure in a unit, at least `goal`.
+    pub fn at_least(&mut self, what: &str, figure: f64, goal: f64, unit: &str) {
+        self.push(what, format!("{figure:.0} {unit}"), format!(">= {goal} {unit}"), verdict(goal, figure));
+    }
+
     /// A ratio without a goal, for the reader.
     pub fn beside(&mut self, what: &str, ours: Duration, script: Duration) {
         let ratio = ours.as_secs_f64() / script.as_secs_f64();
