@@ -1,0 +1,65 @@
+//! A real restart of the Engine in each phase, stopped or killed: the phases run again, and nothing of the first ones is left.
+
+use super::held::{Held, Phase};
+use crate::support::OwnEngine;
+
+async fn stopped_in(phase: Phase) {
+    let mut engine = OwnEngine::start().await;
+    let held = Held::on(&engine, phase).await;
+    engine.terminate().await;
+    is_built_after_the_restart(engine, held, phase).await;
+}
+
+async fn killed_in(phase: Phase) {
+    let mut engine = OwnEngine::start().await;
+    let held = Held::on(&engine, phase).await;
+    engine.kill().await;
+    is_built_after_the_restart(engine, held, phase).await;
+}
+
+async fn is_built_after_the_restart(mut engine: OwnEngine, held: Held, phase: Phase) {
+    engine.start_again().await;
+    held.let_pass().await;
+    let Held { rig, job, .. } = held;
+    let end = rig.built(&job).await;
+    assert!(end.image.contains(&format!(":{}-1@", job.id)), "the same attempt: {}", end.image);
+    assert_eq!(rig.registry.holds(&end.image).await, Ok(()));
+    let log = rig.dashboard.log(&job.id);
+    let why =
+        log.lines().find(|line| line.contains("Trying again in")).unwrap_or_else(|| panic!("it says that it tries again: {log}"));
+    assert!(why.starts_with("The Docker Engine") && why.contains("[engine."), "it says why: {why}");
+    let title = format!("===> {}", format!("{phase:?}").to_uppercase());
+    assert_eq!(log.matches(&title).count(), 2, "the phase ran twice: {log}");
+    rig.finish().await;
+    engine.assert_as_at_first().await;
+}
+
+#[tokio::test]
+async fn an_engine_stopped_in_analyze_costs_time_and_no_job() {
+    stopped_in(Phase::Analyze).await;
+}
+
+#[tokio::test]
+async fn an_engine_killed_in_detect_costs_time_and_no_job() {
+    killed_in(Phase::Detect).await;
+}
+
+#[tokio::test]
+async fn an_engine_stopped_in_restore_costs_time_and_no_job() {
+    stopped_in(Phase::Restore).await;
+}
+
+#[tokio::test]
+async fn an_engine_stopped_in_build_costs_time_and_no_job() {
+    stopped_in(Phase::Build).await;
+}
+
+#[tokio::test]
+async fn an_engine_killed_in_build_costs_time_and_no_job() {
+    killed_in(Phase::Build).await;
+}
+
+#[tokio::test]
+async fn an_engine_killed_in_export_costs_time_and_no_job() {
+    killed_in(Phase::Export).await;
+}
