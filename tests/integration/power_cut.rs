@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{Job, OwnEngine, Repository, Rig, Trouble, eventually};
+use crate::support::{Held, Job, OwnEngine, Repository, Rig, Stage, Trouble, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
 /// The two bytes that every record begins with, and no text has.
@@ -41,11 +41,7 @@ async fn cut(tear: impl FnOnce(&Path, &[u8]) -> usize) {
     })
     .await;
 
-    // At once: nobody sees another one go.
-    rig.worker().freeze();
-    rig.redis.kill();
-    engine.cut().await;
-    rig.kill_worker().await;
+    rig.lose_power(&mut engine).await;
     let journal = rig.host.journal_files().pop().expect("the job's journal");
     let bytes = std::fs::read(&journal).expect("read the journal");
     let whole = tear(&journal, &bytes);
@@ -53,9 +49,7 @@ async fn cut(tear: impl FnOnce(&Path, &[u8]) -> usize) {
     assert!(kept > told, "some lines are only in the journal: {kept}, {told}");
 
     rig.dashboard.set(Trouble::None);
-    rig.start_worker();
-    rig.redis.restart().await;
-    engine.start_again().await;
+    rig.regain_power(&mut engine).await;
     let end = rig.built(&job).await;
     assert!(end.image.contains(&format!(":{}-2@", job.id)), "the second attempt: {}", end.image);
     assert_eq!(rig.registry.holds(&end.image).await, Ok(()));
@@ -92,4 +86,35 @@ async fn after_a_power_cut_that_left_garbage_behind_the_last_record_the_job_is_b
         bytes.len()
     })
     .await;
+}
+
+#[tokio::test]
+async fn after_a_power_cut_in_a_push_the_image_of_the_first_attempt_is_gone_and_the_second_ones_told() {
+    let mut engine = OwnEngine::start().await;
+    let mut held = Held::in_stage(Stage::Push, |options| options.engine(engine.socket())).await;
+    held.rig.engine = engine.client();
+    held.rig.lose_power(&mut engine).await;
+    assert!(spoil(&held.rig.host.work_dir().join("cache")) > 0, "the host had kept something");
+    held.release();
+    held.rig.regain_power(&mut engine).await;
+    let end = held.rig.built(&held.job).await;
+    assert!(end.image.contains(&format!(":{}-2@", held.job.id)), "the second attempt: {}", end.image);
+    assert_eq!(held.rig.registry.holds(&end.image).await, Ok(()));
+    held.rig.finish().await;
+    engine.assert_as_at_first().await;
+}
+
+/// Empties every file below a folder, as a power cut may do with those that nobody has synced. Returns how many.
+fn spoil(folder: &Path) -> usize {
+    let mut spoilt = 0;
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let kind = entry.file_type().expect("a type");
+        if kind.is_dir() {
+            spoilt += spoil(&entry.path());
+        } else if kind.is_file() {
+            std::fs::File::create(entry.path()).expect("empty a file");
+            spoilt += 1;
+        }
+    }
+    spoilt
 }

@@ -63,3 +63,18 @@ async fn an_engine_killed_in_build_costs_time_and_no_job() {
 async fn an_engine_killed_in_export_costs_time_and_no_job() {
     killed_in(Phase::Export).await;
 }
+
+#[tokio::test]
+async fn a_power_cut_in_build_costs_an_attempt_and_leaves_nothing() {
+    let mut engine = OwnEngine::start().await;
+    let mut held = Held::on(&engine, Phase::Build).await;
+    held.rig.lose_power(&mut engine).await;
+    held.rig.regain_power(&mut engine).await;
+    held.let_pass().await;
+    let Held { rig, job, .. } = held;
+    let end = rig.built(&job).await;
+    assert!(end.image.contains(&format!(":{}-2@", job.id)), "the second attempt: {}", end.image);
+    assert_eq!(rig.registry.holds(&end.image).await, Ok(()));
+    rig.finish().await;
+    engine.assert_as_at_first().await;
+}
