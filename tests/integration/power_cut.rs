@@ -59,6 +59,7 @@ async fn cut(tear: impl FnOnce(&Path, &[u8]) -> usize) {
     assert_eq!(numbers(first), (1..=kept).collect::<Vec<_>>(), "every line that was kept, once and in order");
     assert_eq!(numbers(second), [0; 0], "{log}");
     assert!(second.contains("built after the cut"), "{log}");
+    assert!(!log.contains("[slipway]"), "what was torn is no riddle in the log: {log}");
     rig.finish().await;
     engine.assert_as_at_first().await;
 }
