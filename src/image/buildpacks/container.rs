@@ -11,7 +11,8 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
+    WaitContainerOptions,
 };
 use bollard::{body_full, body_try_stream};
 use bytes::Bytes;
@@ -116,6 +117,21 @@ async fn create<'a>(engine: &'a Docker, ctx: &'a StageContext, body: ContainerCr
     };
     container.remove().await;
     Err(failure)
+}
+
+/// Removes what an earlier try of this attempt could not, for the Engine was away: where that keeps containers alive over its own
+/// restart, one of them still runs.
+pub async fn remove_earlier(engine: &Docker, ctx: &StageContext, labels: &HashMap<String, String>) -> Result<(), Failure> {
+    let of_attempt: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", of_attempt)])).build();
+    for container in interruptible(ctx, engine.list_containers(Some(options))).await? {
+        let names = container.names.unwrap_or_default();
+        // One that a person runs has the labels of its image, and another name.
+        if let Some(name) = names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| name.starts_with("slipway-")) {
+            remove(engine.clone(), name.to_owned()).await;
+        }
+    }
+    Ok(())
 }
 
 /// What is put into volumes.

@@ -54,6 +54,23 @@ async fn an_engine_stopped_in_build_costs_time_and_no_job() {
     stopped_in(Phase::Build).await;
 }
 
+/// As where the Engine keeps containers alive, or was away for longer than a removal is tried.
+#[tokio::test]
+async fn a_container_that_outlived_the_engines_restart_is_gone_before_the_build_runs_again() {
+    let mut engine = OwnEngine::start().await;
+    let held = Held::on(&engine, Phase::Build).await;
+    let left = held.leave_a_container().await;
+    engine.terminate().await;
+    engine.start_again().await;
+    held.next_container().await;
+    let containers = engine.client().containers().await;
+    assert!(!containers.iter().any(|container| container.contains(&left)), "{containers:?}");
+    held.let_pass().await;
+    held.rig.built(&held.job).await;
+    held.rig.finish().await;
+    engine.assert_as_at_first().await;
+}
+
 #[tokio::test]
 async fn an_engine_killed_in_build_costs_time_and_no_job() {
     killed_in(Phase::Build).await;

@@ -99,7 +99,7 @@ impl Held {
     }
 
     /// Waits for a container of the phase, another one than before.
-    async fn next_container(&self) -> String {
+    pub(super) async fn next_container(&self) -> String {
         eventually("the phase runs", SOON, async || {
             let format = "{{.Names}} {{.Command}}";
             let running = self.rig.engine.docker(&["ps", "--no-trunc", "--format", format]).await;
@@ -119,6 +119,21 @@ impl Held {
         let volume = listed.lines().find(|name| name.starts_with("slipway-cache-")).expect("the service's cache");
         let mount = format!("{volume}:/cache");
         self.rig.engine.docker(&["run", "--rm", "--volume", &mount, "busybox:base", "sh", "-c", command]).await;
+    }
+
+    /// Leaves a container of this attempt behind that runs again when the Engine does. Returns its name.
+    pub(super) async fn leave_a_container(&self) -> String {
+        let format = "{{range $key, $value := .Config.Labels}}{{println $key}}{{println $value}}{{end}}";
+        let inspected = self.rig.engine.docker(&["inspect", "--format", format, &self.container]).await;
+        let lines: Vec<_> = inspected.lines().collect();
+        let of_slipway = lines.chunks_exact(2).filter(|label| label[0].starts_with("dev.slipway."));
+        let labels: Vec<_> = of_slipway.map(|label| format!("--label={}={}", label[0], label[1])).collect();
+        let name = format!("slipway-{}-1-left", self.job.id);
+        let mut words = vec!["run", "--detach", "--restart=always", "--name", &name];
+        words.extend(labels.iter().map(String::as_str));
+        words.extend(["busybox:base", "sleep", "600"]);
+        self.rig.engine.docker(&words).await;
+        name
     }
 
     /// Lets the phase pass that is run again in the same attempt, on the same tree.
