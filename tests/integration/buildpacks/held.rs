@@ -131,7 +131,7 @@ impl Held {
         let name = format!("slipway-{}-1-left", self.job.id);
         let mut words = vec!["run", "--detach", "--restart=always", "--name", &name];
         words.extend(labels.iter().map(String::as_str));
-        words.extend(["busybox:base", "sleep", "600"]);
+        words.extend(["busybox:base", "sh", "-c", "trap exit TERM; sleep 600 & wait"]);
         self.rig.engine.docker(&words).await;
         name
     }
