@@ -27,8 +27,12 @@ real=$(readlink -f /etc/resolv.conf || true)
 [ -z "$real" ] || cp "$real" "$run_dir/resolv.conf" 2>/dev/null || true
 mount -t tmpfs -o mode=755 tmpfs /run
 case $real in /run/*) mkdir -p "${real%/*}"; cp "$run_dir/resolv.conf" "$real" ;; esac
+first=$([ -e "$run_dir/etc" ] || echo yes)
 mkdir -p "$run_dir/etc/upper" "$run_dir/etc/work"
-mount -t overlay -o "lowerdir=/etc,upperdir=$run_dir/etc/upper,workdir=$run_dir/etc/work" overlay /etc || true
+if mount -t overlay -o "lowerdir=/etc,upperdir=$run_dir/etc/upper,workdir=$run_dir/etc/work" overlay /etc && [ -n "$first" ]; then
+    # An id of its own: with the host's, Engines that run side by side would give their bridges one name.
+    rm -f /etc/docker/key.json
+fi
 if ! grep -q ' cgroup2\{0,1\} ' /proc/self/mounts; then
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
     while read -r name hierarchy _ enabled; do

@@ -35,10 +35,11 @@ async fn an_engine_that_is_stopped_while_a_step_begins_makes_no_failure_of_the_u
     let mut engine = OwnEngine::start().await;
     let mut rig = Rig::with(|options| options.engine(engine.socket())).await;
     rig.engine = engine.client();
-    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo one\nRUN echo two\nRUN echo three\n")]);
+    let steps: String = (1..=8).map(|step| format!("RUN echo {step}\n")).collect();
+    let repository = Repository::public(&[("Dockerfile", &format!("FROM busybox:base\n{steps}"))]);
     let job = Job::of(&repository);
     rig.push(&job).await;
-    rig.dashboard.wait_for_line(&job.id, "RUN echo one", SOON).await;
+    rig.dashboard.wait_for_line(&job.id, "RUN echo 1", SOON).await;
     engine.terminate().await;
     engine.start_again().await;
     rig.built(&job).await;

@@ -1,5 +1,7 @@
 //! A real restart of the Engine in each phase, stopped or killed: the phases run again, and nothing of the first ones is left.
 
+use std::time::Instant;
+
 use super::held::{Held, Phase};
 use crate::support::OwnEngine;
 
@@ -19,9 +21,11 @@ async fn killed_in(phase: Phase) {
 
 async fn is_built_after_the_restart(mut engine: OwnEngine, held: Held, phase: Phase) {
     engine.start_again().await;
+    let back = Instant::now();
     held.let_pass().await;
     let Held { rig, job, .. } = held;
     let end = rig.built(&job).await;
+    println!("{phase:?}: BUILDED {:?} after the Engine was back", end.post.at - back);
     assert!(end.image.contains(&format!(":{}-1@", job.id)), "the same attempt: {}", end.image);
     assert_eq!(rig.registry.holds(&end.image).await, Ok(()));
     let log = rig.dashboard.log(&job.id);
