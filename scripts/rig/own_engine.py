@@ -68,11 +68,8 @@ class OwnEngine(Engine):
             self.part.process.stdin.close()
         super().stop()
 
-    def obey(self, make_images):
-        """`make_images`: puts what else than the base image is wanted into it."""
-        self.start()
-        self.wait()
-        make_images(self)
+    def obey(self):
+        """Says where it is, then does what it is told."""
         print(self.socket, flush=True)
         words = {"start": self.restart, "terminate": self.terminate, "kill": self.kill, "cut": self.cut}
         for line in sys.stdin:

@@ -6,14 +6,14 @@ use super::held::{Held, Phase};
 use crate::support::OwnEngine;
 
 async fn stopped_in(phase: Phase) {
-    let mut engine = OwnEngine::start().await;
+    let mut engine = OwnEngine::with_builder().await;
     let held = Held::on(&engine, phase).await;
     engine.terminate().await;
     is_built_after_the_restart(engine, held, phase).await;
 }
 
 async fn killed_in(phase: Phase) {
-    let mut engine = OwnEngine::start().await;
+    let mut engine = OwnEngine::with_builder().await;
     let held = Held::on(&engine, phase).await;
     engine.kill().await;
     is_built_after_the_restart(engine, held, phase).await;
@@ -61,7 +61,7 @@ async fn an_engine_stopped_in_build_costs_time_and_no_job() {
 /// As where the Engine keeps containers alive, or was away for longer than a removal is tried.
 #[tokio::test]
 async fn a_container_that_outlived_the_engines_restart_is_gone_before_the_build_runs_again() {
-    let mut engine = OwnEngine::start().await;
+    let mut engine = OwnEngine::with_builder().await;
     let held = Held::on(&engine, Phase::Build).await;
     let left = held.leave_a_container().await;
     engine.terminate().await;
@@ -87,7 +87,7 @@ async fn an_engine_killed_in_export_costs_time_and_no_job() {
 
 #[tokio::test]
 async fn a_power_cut_in_build_costs_an_attempt_and_leaves_nothing() {
-    let mut engine = OwnEngine::start().await;
+    let mut engine = OwnEngine::with_builder().await;
     let mut held = Held::on(&engine, Phase::Build).await;
     held.rig.lose_power(&mut engine).await;
     held.rig.regain_power(&mut engine).await;

@@ -8,7 +8,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 use super::Engine;
 
-/// `scripts/parts engine`, with the images that the shared one has. Dropped, it is gone with all that it ran.
+/// `scripts/parts engine`, with `busybox:base` in it. Dropped, it is gone with all that it ran.
 pub struct OwnEngine {
     driver: Child,
     /// `None`: told to end.
@@ -21,8 +21,17 @@ pub struct OwnEngine {
 
 impl OwnEngine {
     pub async fn start() -> Self {
+        Self::driven(&["engine"]).await
+    }
+
+    /// With the images that apps without a Dockerfile are built with.
+    pub async fn with_builder() -> Self {
+        Self::driven(&["engine", "--builder"]).await
+    }
+
+    async fn driven(arguments: &[&str]) -> Self {
         let mut driver = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/parts"))
-            .arg("engine")
+            .args(arguments)
             // It ends by itself, after the run's strays are looked for.
             .env_remove("SLIPWAY_TEST_RUN_DIR")
             .stdin(Stdio::piped())
