@@ -46,14 +46,18 @@ class Buildpacks:
 
     def make(self):
         """Wants the Engine and the registry up."""
+        self.make_local()
+        self.engine.import_image(self.run_image, self._run(), [f"USER {_CNB}:{_CNB}", _PATH, "ENV HOME=/home/cnb", *_DISTRO])
+        self.engine.push(self.run_image, self.registry.user, self.registry.password)
+        self.engine.must("image", "rm", self.run_image)
+
+    def make_local(self):
+        """What lies in the Engine alone; wants no registry."""
         if not (self.compiled / "lifecycle").exists():
             raise PartFailed("no .parts/lifecycle. Run scripts/setup.")
         apis = f"LABEL io.buildpacks.lifecycle.apis='{json.dumps(_APIS)}'"
         self.engine.import_image(LIFECYCLE, self._lifecycle(), [*_USER, apis])
         self.engine.import_image(BUILDER, self._builder(), [*_USER, _PATH, *_DISTRO, apis])
-        self.engine.import_image(self.run_image, self._run(), [f"USER {_CNB}:{_CNB}", _PATH, "ENV HOME=/home/cnb", *_DISTRO])
-        self.engine.push(self.run_image, self.registry.user, self.registry.password)
-        self.engine.must("image", "rm", self.run_image)
 
     def _lifecycle(self):
         rootfs = _base()

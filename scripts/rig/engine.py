@@ -6,6 +6,8 @@ It sets no firewall rules: a second Engine that does so throws out those of the 
 """
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -17,16 +19,20 @@ import tempfile
 from .process import Part, PartFailed, run_as_root
 from .rootfs import Rootfs
 
-# Process 1 of the namespace: gives the Engine a private /run and /etc, cgroups where the host has mounted none, and reaps.
-_INIT = r"""
+# Process 1 of the namespace: gives the Engine a private /run and /etc, and cgroups where the host has mounted none.
+_PRIVATE = r"""
 set -e
 run_dir=$1; shift
 real=$(readlink -f /etc/resolv.conf || true)
 [ -z "$real" ] || cp "$real" "$run_dir/resolv.conf" 2>/dev/null || true
 mount -t tmpfs -o mode=755 tmpfs /run
 case $real in /run/*) mkdir -p "${real%/*}"; cp "$run_dir/resolv.conf" "$real" ;; esac
+first=$([ -e "$run_dir/etc" ] || echo yes)
 mkdir -p "$run_dir/etc/upper" "$run_dir/etc/work"
-mount -t overlay -o "lowerdir=/etc,upperdir=$run_dir/etc/upper,workdir=$run_dir/etc/work" overlay /etc || true
+if mount -t overlay -o "lowerdir=/etc,upperdir=$run_dir/etc/upper,workdir=$run_dir/etc/work" overlay /etc && [ -n "$first" ]; then
+    # An id of its own: with the host's, Engines that run side by side would give their bridges one name.
+    rm -f /etc/docker/key.json
+fi
 if ! grep -q ' cgroup2\{0,1\} ' /proc/self/mounts; then
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
     while read -r name hierarchy _ enabled; do
@@ -35,6 +41,9 @@ if ! grep -q ' cgroup2\{0,1\} ' /proc/self/mounts; then
         mount -t cgroup -o "$name" cgroup "/sys/fs/cgroup/$name" || rmdir "/sys/fs/cgroup/$name"
     done </proc/cgroups
 fi
+"""
+# Then it runs the Engine for as long as that lives, and reaps.
+_SERVE = r"""
 dockerd "$@" &
 engine=$!
 trap 'kill -TERM $engine 2>/dev/null || true' TERM
@@ -55,6 +64,9 @@ def docker_cli():
 
 
 class Engine:
+    # What process 1 of the namespace does once that is made: a shell's words, with the Engine's flags as arguments.
+    serve = _SERVE
+
     def __init__(self, run_dir, name):
         """`name`: at most 15 characters, unique on this host. It names the bridge and the cgroup."""
         self.run_dir = run_dir
@@ -62,6 +74,7 @@ class Engine:
         self.socket = run_dir / "engine.sock"
         self.cli = docker_cli()
         self.cli_config = run_dir / "docker-config"
+        self.directory = run_dir / "engine"
         self.part = None
 
     @property
@@ -69,14 +82,18 @@ class Engine:
         return f"unix://{self.socket}"
 
     def start(self):
-        directory = self.run_dir / "engine"
-        directory.mkdir()
+        self.directory.mkdir()
         self.cli_config.mkdir()
         subnet = self._make_bridge()
         # Without a file of its own it would read the host's. Networks that are made in it lie in the other half of our subnet:
         # so their bridges, which stay when an Engine ends, are found again.
         pools = [{"base": f"{subnet}.128/25", "size": 28}]
-        (directory / "daemon.json").write_text(json.dumps({"features": {"buildkit": True}, "default-address-pools": pools}))
+        (self.directory / "daemon.json").write_text(json.dumps({"features": {"buildkit": True}, "default-address-pools": pools}))
+        self.launch()
+
+    def launch(self, stdin=subprocess.DEVNULL):
+        """Starts the namespace on what `start` has made."""
+        directory = self.directory
         flags = {
             "config-file": directory / "daemon.json",
             "host": self.host,
@@ -92,18 +109,22 @@ class Engine:
             "ip-forward": "false",
             "shutdown-timeout": "1",
         }
-        argv = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "sh", "-c", _INIT, "engine", str(directory)]
-        argv += [f"--{flag}={value}" for flag, value in flags.items()]
+        argv = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc"]
+        argv += ["bash", "-c", _PRIVATE + self.serve, "engine", str(directory), *(f"--{k}={v}" for k, v in flags.items())]
         # Without these BuildKit cuts a step's output at 200 KiB a second and 2 MiB. Not -1: the 20.10 Engine takes that for
         # "nothing at all" and prints "[output clipped, log limit -1B reached]" in place of the first line.
         limits = {"BUILDKIT_STEP_LOG_MAX_SIZE": "2147483647", "BUILDKIT_STEP_LOG_MAX_SPEED": "2147483647"}
         argv = ["env", *(f"{k}={v}" for k, v in {**limits, "PATH": _PATHS["PATH"]}.items()), *argv]
         self.part = Part("engine", self.run_dir, argv, root=True, grace=10.0)
-        self.part.start()
+        self.part.start(stdin)
 
     def wait(self):
-        self.part.wait_until(lambda: self.socket.exists() and self.docker("version").returncode == 0)
+        self.answers()
         self._import_base_image()
+
+    def answers(self):
+        """Waits until it does."""
+        self.part.wait_until(lambda: self.socket.exists() and self.docker("version").returncode == 0)
 
     def stop(self):
         if self.part:
@@ -133,6 +154,10 @@ class Engine:
 
     def _make_bridge(self):
         """Returns the first three numbers of the subnet that is ours; the bridge has its lower half."""
+        with one_at_a_time(self.run_dir.parent):
+            return self._make_bridge_alone()
+
+    def _make_bridge_alone(self):
         with open("/proc/net/route") as routes:
             taken = {line.split()[1] for line in routes.readlines()[1:]}
         subnets = [n for n in range(256) if f"{n:02X}".join(("00", "C90A")) not in taken]
@@ -147,6 +172,17 @@ class Engine:
     def _import_base_image(self):
         """`busybox:base`: a static busybox with its applets, so that tests have a base image without a pull."""
         self.import_image("busybox:base", _busybox_rootfs(), ['CMD ["/bin/sh"]', "ENV PATH=/usr/local/bin:/usr/bin:/bin"])
+
+
+@contextlib.contextmanager
+def one_at_a_time(directory):
+    """Among all processes that ask for the same directory. Two Engines that start at once would find the same subnet free."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def remove_traces(name):

@@ -63,11 +63,11 @@ class Part:
         self.env = {**os.environ, **(env or {})}
         self.process = None
 
-    def start(self):
+    def start(self, stdin=subprocess.DEVNULL):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.argv,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 env=self.env,
@@ -98,9 +98,15 @@ class Part:
 
     def stop(self):
         """SIGTERM to the group, SIGKILL when it has not ended within `grace` seconds."""
+        self._end(signal.SIGTERM, signal.SIGKILL)
+
+    def kill(self):
+        self._end(signal.SIGKILL)
+
+    def _end(self, *signals):
         if self.process is None:
             return
-        for sig in (signal.SIGTERM, signal.SIGKILL):
+        for sig in signals:
             signal_group(self.process.pid, sig, root=self.root)
             try:
                 self.process.wait(self.grace)

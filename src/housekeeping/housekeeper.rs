@@ -79,7 +79,7 @@ impl Housekeeper {
         for failure in &report.failures {
             tracing::warn!("swept, but not all: {failure}");
         }
-        if !report.found_nothing() {
+        if !report.removed_nothing() {
             let sweep::SweepReport { containers, volumes, names, images, files, .. } = report;
             tracing::info!(containers, volumes, names, images, files, "removed what attempts had left behind");
         }

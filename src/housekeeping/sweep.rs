@@ -35,6 +35,10 @@ impl SweepReport {
     pub fn found_nothing(&self) -> bool {
         *self == Self::default()
     }
+    pub fn removed_nothing(&self) -> bool {
+        let Self { containers, volumes, names, images, files, failures: _ } = self;
+        [containers, volumes, names, images, files].into_iter().all(|count| *count == 0)
+    }
 }
 
 /// `is_live` is asked after the lists were read: an attempt that has begun meanwhile is not taken for a dead one. It must

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::BuiltImage;
 use super::build::{End, RunningBuild};
-use super::engine::open_connection;
-use super::failure::engine_error;
+use super::engine::{open_connection, takes_requests};
+use super::failure::{engine_error, engine_lost};
 use super::filesync::{ContextFiles, Sent};
 use super::labels;
 use super::request::{BuildRequest, attempt_filter, build_query, source_labels};
@@ -102,20 +102,29 @@ impl DockerfileStage {
         let files = ContextFiles::new(Arc::new(context), tasks.clone(), ctx.log.clone(), sent.clone());
         let services = SessionServices::new(files, secrets, PullCredentialsService::new(&self.config.pull_registries));
         let opening = async {
-            open_session(socket, &session, &shared_key, services, tasks).await?;
-            open_connection(socket, tasks).await
+            let session_over = open_session(socket, &session, &shared_key, services, tasks).await?;
+            Ok::<_, Failure>((session_over, open_connection(socket, tasks).await?))
         };
-        let connection = tokio::select! {
+        let (session_over, connection) = tokio::select! {
             () = ctx.cancel.cancelled() => return Ok(End::Stopped(None)),
-            connection = opening => connection?,
+            opened = opening => opened?,
         };
         let version = self.engine.client_version();
         let running = RunningBuild { socket, version: &version.to_string(), query: &query, build_id: &build_id, tasks, ctx };
         let end = running.follow(connection).await;
-        // BuildKit's error for a file that could not be read is the echo of our own
-        match (end, sent.failure.get()) {
-            (Err(_), Some(failure)) => Err(failure.clone()),
-            (end, _) => end,
+        let failure = match (end, sent.failure.get()) {
+            // BuildKit's error for a file that could not be read is the echo of our own
+            (Err(_), Some(failure)) => return Err(failure.clone()),
+            (Err(failure), None) if !failure.is_retryable() => failure,
+            (end, _) => return end,
+        };
+        // A step that an Engine begins while it is being stopped fails as if by itself (measured on 20.10: runc's exit code 1).
+        tokio::select! {
+            () = ctx.cancel.cancelled() => Ok(End::Stopped(None)),
+            here = takes_requests(socket, tasks) => match here && !session_over.is_cancelled() {
+                true => Err(failure),
+                false => Err(engine_lost(&format!("it was being stopped when it said: {}", failure.cause))),
+            },
         }
     }
 

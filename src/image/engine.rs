@@ -60,6 +60,16 @@ pub async fn open_connection(socket: &Path, tasks: &BuildTasks) -> Result<Engine
     Ok(sender)
 }
 
+/// Whether the Engine answers somebody who comes anew. One that is stopped ends what it runs first, and takes nobody any more.
+pub async fn takes_requests(socket: &Path, tasks: &BuildTasks) -> bool {
+    let ping = async {
+        let request = http::Request::get("/_ping").header("Host", "docker").body(Empty::new()).ok()?;
+        open_connection(socket, tasks).await.ok()?.send_request(request).await.ok()
+    };
+    let answer = tokio::time::timeout(CONNECT_TIMEOUT, ping).await;
+    matches!(answer, Ok(Some(answer)) if answer.status().is_success())
+}
+
 /// The Engine's words in an answer that is no success.
 pub async fn error_message(status: http::StatusCode, body: Incoming) -> String {
     #[derive(serde::Deserialize)]

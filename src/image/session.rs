@@ -15,6 +15,7 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use tokio_util::sync::CancellationToken;
 use tonic::codegen::Service;
 
 use super::engine::{error_message, open_connection};
@@ -73,13 +74,14 @@ impl SessionServices {
 }
 
 /// Opens the session `id` and serves it until the build's tasks are stopped. `shared_key` names the Engine's copy of earlier contexts.
+/// The token that is returned trips when the session is over: the Engine itself ends none before its process does.
 pub async fn open_session(
     socket: &Path,
     id: &str,
     shared_key: &str,
     services: SessionServices,
     tasks: &BuildTasks,
-) -> Result<(), Failure> {
+) -> Result<CancellationToken, Failure> {
     let mut request = http::Request::post("/session")
         .header("Host", "docker")
         .header("Connection", "Upgrade")
@@ -107,8 +109,10 @@ pub async fn open_session(
                 async move { Ok::<_, Infallible>(services.call(request).await) }
             }),
         );
-    let stop = tasks.stop.clone();
+    let (stop, over) = (tasks.stop.clone(), CancellationToken::new());
+    let ending = over.clone().drop_guard();
     tasks.spawn(async move {
+        let _ending = ending;
         tokio::select! {
             () = stop.cancelled() => {}
             ended = serving => if let Err(error) = ended {
@@ -116,5 +120,5 @@ pub async fn open_session(
             }
         }
     });
-    Ok(())
+    Ok(over)
 }

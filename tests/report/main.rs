@@ -8,4 +8,5 @@ mod delivery;
 mod ends;
 mod faults;
 mod host;
+mod power_cut;
 mod restart;

@@ -11,7 +11,8 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder, WaitContainerOptions,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
+    WaitContainerOptions,
 };
 use bollard::{body_full, body_try_stream};
 use bytes::Bytes;
@@ -116,6 +117,33 @@ async fn create<'a>(engine: &'a Docker, ctx: &'a StageContext, body: ContainerCr
     };
     container.remove().await;
     Err(failure)
+}
+
+/// Removes what an earlier try of this attempt could not, for the Engine was away: where that keeps containers alive over its own
+/// restart, one of them still runs.
+pub async fn remove_earlier(engine: &Docker, ctx: &StageContext, labels: &HashMap<String, String>) -> Result<(), Failure> {
+    for name in interruptible(ctx, all_with(engine, labels)).await? {
+        remove(engine.clone(), name).await;
+    }
+    Ok(())
+}
+
+/// The same at the end of a try, for what still holds its volumes.
+pub async fn remove_left(engine: &Docker, labels: &HashMap<String, String>) -> Result<(), Error> {
+    for name in all_with(engine, labels).await? {
+        remove(engine.clone(), name).await;
+    }
+    Ok(())
+}
+
+/// The names of an attempt's containers.
+async fn all_with(engine: &Docker, labels: &HashMap<String, String>) -> Result<Vec<String>, Error> {
+    let wanted: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", wanted)])).build();
+    let containers = engine.list_containers(Some(options)).await?;
+    let names = containers.into_iter().filter_map(|container| container.names?.into_iter().next());
+    // One that a person runs has the labels of its image, and another name.
+    Ok(names.filter_map(|name| name.strip_prefix('/').filter(|name| name.starts_with("slipway-")).map(str::to_owned)).collect())
 }
 
 /// What is put into volumes.

@@ -101,6 +101,7 @@ impl BuildpacksStage {
         };
         let labels = labels::of_attempt(&ctx.service, &ctx.deployment, ctx.attempt, &self.owner.worker_id);
         let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        container::remove_earlier(&self.engine, ctx, &labels).await?;
         let parts = application::Parts { images, network, target, environment, labels, cache, tree };
         let mut application = Application::new(self, ctx, parts, turn).await?;
         if !self.config.trusted

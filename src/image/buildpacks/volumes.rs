@@ -24,7 +24,7 @@ use crate::stage::StageContext;
 /// How long the Engine may take to make a volume, and how long a removal is tried.
 const CREATION: Duration = Duration::from_secs(30);
 const REMOVAL: Duration = Duration::from_secs(10);
-const REMOVE_AGAIN: Duration = Duration::from_millis(100);
+const REMOVE_AGAIN: Duration = Duration::from_millis(250);
 
 /// The name of a service's cache volume: nobody without the host's key can guess another service's. Another builder has another user
 /// and other layers, so it has another cache.
@@ -134,7 +134,7 @@ impl<'a> BuildVolumes<'a> {
     /// Empty ones in place of those that somebody has worked on.
     pub async fn renew(&mut self) -> Result<(), Failure> {
         if let Some(own) = self.own.take() {
-            remove(self.engine.clone(), own).await;
+            remove(self.engine.clone(), own, self.labels.clone()).await;
         }
         self.own = Some(Own::named(self.ctx)?);
         self.make_own().await
@@ -143,7 +143,7 @@ impl<'a> BuildVolumes<'a> {
     /// Removes what is this build's own. The cache stays for the next build.
     pub async fn remove(mut self) {
         if let Some(own) = self.own.take() {
-            remove(self.engine.clone(), own).await;
+            remove(self.engine.clone(), own, self.labels.clone()).await;
         }
     }
 }
@@ -151,12 +151,12 @@ impl<'a> BuildVolumes<'a> {
 impl Drop for BuildVolumes<'_> {
     fn drop(&mut self) {
         if let Some(own) = self.own.take() {
-            self.ctx.tasks.spawn(remove(self.engine.clone(), own));
+            self.ctx.tasks.spawn(remove(self.engine.clone(), own, self.labels.clone()));
         }
     }
 }
 
-async fn remove(engine: Docker, own: Own) {
+async fn remove(engine: Docker, own: Own, labels: HashMap<String, String>) {
     for name in [own.workspace, own.layers] {
         let removing = async {
             loop {
@@ -164,8 +164,11 @@ async fn remove(engine: Docker, own: Own) {
                     Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return,
                     Err(error) => error,
                 };
-                // A container that is just being removed may still hold it, or the Engine restarts.
                 tracing::debug!(volume = %name, %error, "a volume could not be removed yet");
+                // The Engine restarts, or a container still holds it: one that is just being removed, or could not be.
+                if let Err(error) = container::remove_left(&engine, &labels).await {
+                    tracing::debug!(%error, "the containers of the attempt could not be listed");
+                }
                 tokio::time::sleep(REMOVE_AGAIN).await;
             }
         };

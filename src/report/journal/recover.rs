@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::files::{self, PREAMBLE, Position, segment_path};
+use super::files::{self, Cursor, PREAMBLE, Position, segment_path};
 use super::ledger::{Ledger, Missing, Segment};
 use super::record::{self, EndNote, Header, Record, Step};
 use super::{DiskUse, Journal, State, Written};
@@ -97,12 +97,17 @@ fn resume(
     }
     let ledger = Ledger::new(cap, segments, found.segment);
     let begin = Position { segment: ledger.first().number, offset: 0 };
+    let end = Position { segment: ledger.last().number, offset: ledger.last().len };
     let cursor = files::read_cursor(&dir, &id, found.birth)?;
-    let mut position = cursor.map_or(begin, |c| c.position).max(begin);
+    let mut position = cursor.map_or(begin, |c| c.position).clamp(begin, end);
     if let Some(segment) = ledger.get(position.segment) {
         position.offset = position.offset.min(segment.len);
     }
     let (delivered_end, voided_end) = cursor.map_or((0, 0), |c| (c.delivered_end, c.voided_end));
+    // A power cut may take from the disk what was told already: the cursor must not point into what is written there next.
+    if cursor.is_some_and(|c| c.position > position) {
+        files::write_cursor(&dir, &id, found.birth, &Cursor { position, delivered_end, voided_end })?;
+    }
     let written = Written {
         attempt: found.attempt,
         ledger,

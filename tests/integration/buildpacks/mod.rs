@@ -1,6 +1,8 @@
 //! Trees without a Dockerfile: built by the real lifecycle, phase by phase, with a builder made from parts in the repository.
 
 mod ends;
+mod engine_restarts;
+mod held;
 mod hostile;
 mod leaving;
 mod main_way;

@@ -1,5 +1,6 @@
-//! Looks into the test Engine by the docker client, and runs what was pushed.
+//! Looks into an Engine by the docker client, and runs what was pushed.
 
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use base64::Engine as _;
@@ -15,17 +16,23 @@ const DEPLOYMENT: &str = "dev.slipway.deployment";
 pub struct Engine {
     /// The client's configuration: knows the registry's login, without a `docker login`.
     config: TempDir,
+    socket: PathBuf,
 }
 
 impl Engine {
+    /// The shared one.
     #[allow(clippy::new_without_default, reason = "it is opened, not made")]
     pub fn new() -> Self {
+        Self::at(&parts().engine_socket)
+    }
+
+    pub fn at(socket: &Path) -> Self {
         let config = tempfile::Builder::new().prefix("slipway-docker-").tempdir().expect("a temporary directory");
         let login = &parts().registry_login;
         let auth = STANDARD.encode(format!("{}:{}", login.username, login.password));
         let content = serde_json::json!({"auths": {parts().registry.clone(): {"auth": auth}}});
         std::fs::write(config.path().join("config.json"), content.to_string()).expect("write the client's configuration");
-        Self { config }
+        Self { config, socket: socket.to_owned() }
     }
 
     /// All containers, also stopped ones: `id name image deployment`.
@@ -54,6 +61,14 @@ impl Engine {
         let unused = self.lines(&["volume", "ls", "--quiet", "--filter", "dangling=true"]).await;
         left.extend(unused.into_iter().filter(|name| name.len() == 64));
         left
+    }
+
+    /// The ids of all images, with a name or without.
+    pub async fn images(&self) -> Vec<String> {
+        let mut all = self.lines(&["images", "--all", "--quiet", "--no-trunc"]).await;
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// Every name of every image: `repository:tag`.
@@ -107,7 +122,7 @@ impl Engine {
 
     pub async fn try_docker(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&parts().docker);
-        command.arg("--host").arg(format!("unix://{}", parts().engine_socket.display()));
+        command.arg("--host").arg(format!("unix://{}", self.socket.display()));
         command.arg("--config").arg(self.config.path()).args(arguments).kill_on_drop(true);
         command.output().await.expect("run the docker client")
     }

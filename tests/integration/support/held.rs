@@ -53,7 +53,8 @@ impl Held {
         })
         .await;
         let dockerfile = match stage {
-            Stage::Run => "FROM busybox:base\nRUN echo started; sleep 600\n".to_owned(),
+            // Not as one word: the step's title comes before the step.
+            Stage::Run => "FROM busybox:base\nRUN echo start''ed; sleep 600\n".to_owned(),
             Stage::Push => {
                 format!("FROM busybox:base\nRUN echo {} | sed q; dd if=/dev/urandom of=/noise bs=1M count=30\n", unique())
             }

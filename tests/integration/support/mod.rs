@@ -8,6 +8,7 @@ mod git;
 mod held;
 mod job;
 mod leftovers;
+mod own_engine;
 mod parts;
 mod proxy;
 mod redis;
@@ -26,6 +27,8 @@ pub use job::Job;
 pub use leftovers::processes_of;
 #[allow(unused_imports, reason = "the campaign's")]
 pub use leftovers::{left_in_engine, left_on};
+#[allow(unused_imports, reason = "the integration tests'")]
+pub use own_engine::OwnEngine;
 pub use parts::{Login, parts};
 pub use proxy::{Fault, Proxy};
 pub use redis::RedisServer;

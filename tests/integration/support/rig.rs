@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::leftovers::assert_nothing_left;
-use super::{Body, Dashboard, Engine, Host, Job, Post, RedisServer, Registry, Worker, WorkerOptions, eventually};
+use super::{Body, Dashboard, Engine, Host, Job, OwnEngine, Post, RedisServer, Registry, Worker, WorkerOptions, eventually};
 
 /// Long enough for a busy machine; nothing that works takes so long.
 const A_JOB_ENDS_WITHIN: Duration = Duration::from_secs(90);
@@ -66,6 +66,21 @@ impl Rig {
     /// kill -9.
     pub async fn kill_worker(&mut self) {
         self.worker.take().expect("the worker runs").kill().await;
+    }
+
+    /// The host's power goes: worker, Redis and Engine end at once, and none of them sees another one go.
+    pub async fn lose_power(&mut self, engine: &mut OwnEngine) {
+        self.worker().freeze();
+        self.redis.kill();
+        engine.cut().await;
+        self.kill_worker().await;
+    }
+
+    /// The power is back: each starts by itself, the worker first.
+    pub async fn regain_power(&mut self, engine: &mut OwnEngine) {
+        self.start_worker();
+        self.redis.restart().await;
+        engine.start_again().await;
     }
 
     /// SIGTERM, and waits for its end, which must be a clean one.

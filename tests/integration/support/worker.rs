@@ -108,11 +108,17 @@ impl Host {
         self.dir.path().join("work")
     }
 
+    /// The files that hold its journals' records.
+    pub fn journal_files(&self) -> Vec<PathBuf> {
+        // There is no folder before the worker has started.
+        let files = std::fs::read_dir(self.work_dir().join("journal")).into_iter().flatten();
+        files.flatten().map(|file| file.path()).filter(|path| path.extension() == Some("journal".as_ref())).collect()
+    }
+
     /// All that stands in its journals.
     pub fn journal(&self) -> String {
-        // There is no folder before the worker has started, and a file may be removed while it is looked at.
-        let files = std::fs::read_dir(self.work_dir().join("journal")).into_iter().flatten();
-        let contents = files.flatten().filter_map(|file| std::fs::read(file.path()).ok());
+        // A file may be removed while it is looked at.
+        let contents = self.journal_files().into_iter().filter_map(|path| std::fs::read(path).ok());
         contents.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
     }
 

@@ -1,0 +1,85 @@
+"""An Engine of one test's own, which can be stopped, killed and started again, alone or with all that it runs.
+
+Driven by words on standard input, each answered by a line once it is done; ends with its input, and leaves nothing.
+"""
+
+import subprocess
+import sys
+
+from .engine import Engine
+from .process import run_as_root
+
+# Starts and ends the Engine as it is told. What the Engine has started stays, as on a host where it is killed alone.
+_OBEY = r"""
+set +e
+while read -r word; do
+    case $word in
+    start)
+        dockerd "$@" &
+        engine=$!
+        : >"$run_dir/runs"
+        ;;
+    cut)
+        kill -KILL -1
+        exit
+        ;;
+    *)
+        kill "-$word" $engine
+        wait $engine
+        rm "$run_dir/runs"
+        ;;
+    esac
+done
+"""
+
+
+class OwnEngine(Engine):
+    serve = _OBEY
+
+    def launch(self):
+        super().launch(subprocess.PIPE)
+        self._order("start")
+
+    def restart(self):
+        """Wants it ended. After a power cut the namespace has to be made anew too."""
+        if self.part.process.poll() is None:
+            self._order("start")
+        else:
+            self.launch()
+        self.answers()
+
+    def terminate(self):
+        """As systemd stops it: with all that it runs."""
+        self._end("TERM")
+
+    def kill(self):
+        """kill -9 of the Engine alone: containers run on, as where it crashes."""
+        self._end("KILL")
+
+    def cut(self):
+        """All of it at once. What stands in /run on a real host is gone with the power."""
+        self._order("cut")
+        # Not before its last process is gone.
+        self.part.process.wait()
+        run_as_root("rm", "-rf", str(self.directory / "exec"), str(self.directory / "dockerd.pid"))
+
+    def stop(self):
+        if self.part and self.part.process.poll() is None:
+            self.part.process.stdin.close()
+        super().stop()
+
+    def obey(self):
+        """Says where it is, then does what it is told."""
+        print(self.socket, flush=True)
+        words = {"start": self.restart, "terminate": self.terminate, "kill": self.kill, "cut": self.cut}
+        for line in sys.stdin:
+            words[line.strip()]()
+            print("done", flush=True)
+
+    def _end(self, signal):
+        self._order(signal)
+        self.part.wait_until(lambda: not (self.directory / "runs").exists())
+
+    def _order(self, word):
+        self.part.process.stdin.write(f"{word}\n".encode())
+        self.part.process.stdin.flush()
