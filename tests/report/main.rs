@@ -5,7 +5,9 @@
 
 mod dashboard;
 mod delivery;
+mod disk;
 mod ends;
 mod faults;
 mod host;
+mod power_cut;
 mod restart;
