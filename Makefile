@@ -28,7 +28,7 @@ fuzz: setup ## other random cases for every parser and every law than the tests'
 
 campaign: setup ## kills, outages and take-overs at every stage, for half an hour and more; SEED= ROUNDS= OUTAGE_SECONDS=
 	@cargo test --locked --no-run --test campaign
-	@scripts/parts run -- cargo test --locked --test campaign -- --kills 200 --takeover --matrix
+	@scripts/parts run -- cargo test --locked --test campaign -- --kills 200 --turns 3 --takeover --matrix
 
 bench: setup ## figures, side by side with the shell's way
 	@cargo bench --locked --no-run

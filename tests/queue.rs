@@ -14,5 +14,7 @@ mod ending;
 mod forgotten;
 #[path = "queue/hosts.rs"]
 mod hosts;
+#[path = "queue/late.rs"]
+mod late;
 #[path = "queue/trouble.rs"]
 mod trouble;

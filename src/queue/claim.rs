@@ -1,8 +1,10 @@
 //! Claiming: waits for jobs, takes one at a time, and loses none when a reply is lost or a caller goes away.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use redis::FromRedisValue;
 use tracing::{error, info, warn};
 
 use super::attempt::{Claim, ClaimFate, TakenOver};
@@ -47,6 +49,7 @@ pub(super) enum Taken {
 impl Shared {
     /// Waits for a job. Errors are told once and tried again, for as long as it takes.
     pub(super) async fn claim(&self) -> Claim {
+        let _asking = self.asking.lock().await;
         let mut trouble = Trouble::default();
         loop {
             let pause = match self.take(Wanted::Any).await {
@@ -78,6 +81,21 @@ impl Shared {
             // The repeated token may answer with a job to build: that one is for who asks for any.
             return Ok(Taken::Nothing);
         }
+        let taken = self.ask_claim(&mut claiming, wanted).await?;
+        if matches!(taken, Taken::NotOwner) {
+            // This says nothing of a claim whose reply was lost before the lease ran out: the same token asks again.
+            return Ok(taken);
+        }
+        // From here on nothing waits: the caller gets it, or the token is used again.
+        claiming.pending = None;
+        if let Taken::Claim(claim) = &taken {
+            self.live.begin(claim);
+        }
+        Ok(taken)
+    }
+
+    /// The script's answer to the present token. The claim stays pending.
+    async fn ask_claim(&self, claiming: &mut Claiming, wanted: Wanted) -> Result<Taken, QueueError> {
         if claiming.pending.is_none() {
             claiming.token += 1;
         }
@@ -95,10 +113,6 @@ impl Shared {
             .arg(if wanted == Wanted::Any { "next" } else { "cancelled" })
             .arg(&keys.notices);
         let answer = self.link.run(call).await?;
-        if answer.text(0) == "fenced" {
-            // This says nothing of a claim whose reply was lost before the lease ran out: the same token asks again.
-            return Ok(Taken::NotOwner);
-        }
         let behind = answer.number(9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
         let mut taken = self.read(answer)?;
         if let Taken::Claim(claim) = &mut taken {
@@ -108,11 +122,6 @@ impl Shared {
             && self.is_over(claim).await?
         {
             taken = Taken::Again;
-        }
-        // From here on nothing waits: the caller gets it, or the token is used again.
-        claiming.pending = None;
-        if let Taken::Claim(claim) = &taken {
-            self.live.begin(claim);
         }
         Ok(taken)
     }
@@ -155,14 +164,20 @@ impl Shared {
         Ok(Window::new(waiting, answer.text(2 * pairs).is_empty()))
     }
 
-    /// A claim whose reply was lost, or whose caller went away before it came.
-    pub(super) async fn take_pending(&self) -> Result<Option<Claim>, QueueError> {
-        let wanted = self.claiming.lock().await.pending;
-        let Some(wanted) = wanted else { return Ok(None) };
-        match self.take(wanted).await? {
-            Taken::Claim(claim) => Ok(Some(*claim)),
-            _ => Ok(None),
+    /// A claim whose caller went away before the reply came, and may not claim again soon, goes back to the queue.
+    pub(super) async fn return_pending(&self) -> Result<(), QueueError> {
+        // Who still asks gets it by the same token, and in its order.
+        let Ok(_nobody_asks) = self.asking.try_lock() else { return Ok(()) };
+        let mut claiming = self.claiming.lock().await;
+        let Some(wanted) = claiming.pending else { return Ok(()) };
+        match self.ask_claim(&mut claiming, wanted).await? {
+            Taken::Claim(claim) => drop(self.ask_give_back(&claim, "1").await?),
+            Taken::NotOwner => return Ok(()),
+            Taken::Nothing | Taken::Again => {}
         }
+        // Not before: it would lie in this worker's list for ever, and nobody would know of it.
+        claiming.pending = None;
+        Ok(())
     }
 
     /// What this worker had claimed before it was restarted.
@@ -171,6 +186,7 @@ impl Shared {
         for claim in &claims {
             self.live.begin(claim);
         }
+        self.has_resumed.store(true, Ordering::Release);
         Ok(claims)
     }
 
@@ -178,6 +194,25 @@ impl Shared {
     pub(super) async fn return_unknown(&self) -> Result<(), QueueError> {
         let mut claiming = self.claiming.lock().await;
         claiming.pending = None;
+        self.give_back_unknown().await
+    }
+
+    /// What lies in this worker's list though nobody here has it: a request took it that was held up on its way, when its caller had
+    /// long asked again. It goes back to the queue.
+    pub(super) async fn return_unheard(&self) -> Result<(), QueueError> {
+        let claiming = self.claiming.lock().await;
+        if claiming.pending.is_some() || !self.has_resumed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let held = self.link.command(redis::cmd("LLEN").arg(&self.claimed)).await?;
+        match usize::from_redis_value(held) {
+            Ok(held) if held > self.live.all().len() => self.give_back_unknown().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is claimed meanwhile: the caller holds `claiming`.
+    async fn give_back_unknown(&self) -> Result<(), QueueError> {
         for claim in self.unknown_claims(true).await?.iter().filter(|c| c.deployment.is_some()) {
             self.ask_give_back(claim, "1").await?;
         }

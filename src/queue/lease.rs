@@ -20,8 +20,10 @@ use super::shared::{Epoch, GATE_SPAN, LEASE_TTL, RENEW_EVERY, Shared};
 use super::trouble::Trouble;
 use crate::protocol::DeploymentId;
 
-/// Between two tries to renew a lease that could not be renewed.
+/// Between two tries to renew a lease that could not be renewed, or to give it back.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long a worker that stops tries to give its lease back.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 /// Between two looks at a lease that an unknown process holds.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
@@ -180,11 +182,8 @@ impl Shared {
     pub(super) async fn look_after(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
         self.look(notices).await?;
         self.take_cancelled(notices).await?;
-        if let Some(claim) = self.take_pending().await? {
-            // Its caller went away before the reply came, and may not claim again soon.
-            self.give_back(&claim).await?;
-        }
-        Ok(())
+        self.return_pending().await?;
+        self.return_unheard().await
     }
 
     /// `false`: not all that was found could be told.
@@ -257,11 +256,20 @@ impl Shared {
         Ok(())
     }
 
-    /// Gives the lease back. A claim whose reply was lost goes back to the queue first.
+    /// Gives the lease back. A claim whose reply was lost goes back to the queue first. Tried for a while: a link that heals in this
+    /// moment still answers with its last failure.
     pub(super) async fn release(self: &Arc<Self>) -> Result<(), QueueError> {
-        if let Some(claim) = self.take_pending().await? {
-            self.give_back(&claim).await?;
+        let began = boot_time();
+        loop {
+            match self.try_release().await {
+                Err(_) if boot_time().saturating_sub(began) < RELEASE_WITHIN => sleep(TRY_AGAIN).await,
+                released => return released,
+            }
         }
+    }
+
+    async fn try_release(self: &Arc<Self>) -> Result<(), QueueError> {
+        self.return_pending().await?;
         self.save_memory().await;
         let about = self.about(true);
         let call = Call::of(&LEASE_RELEASE)

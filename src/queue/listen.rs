@@ -63,9 +63,9 @@ impl Shared {
     /// One subscription, until it breaks.
     async fn subscribed(&self, dial: &Dial, notices: &Sender<Notice>, trouble: &mut Trouble) -> Result<Infallible, QueueError> {
         let mut subscription = Subscription::open(dial, &[&self.cancel_channel, &self.keys.notices]).await?;
-        trouble.over();
         // What was said while nobody listened stands in the records.
         self.look_after(notices).await?;
+        trouble.over();
         loop {
             let message = subscription.next().await?;
             if message.channel != self.cancel_channel.as_bytes() {

@@ -37,6 +37,10 @@ pub(super) struct Shared {
     pub(super) post_timeout: Duration,
     pub(super) live: Live,
     pub(super) claiming: Mutex<Claiming>,
+    /// What was claimed before the restart is known.
+    pub(super) has_resumed: AtomicBool,
+    /// Held by who waits for a job.
+    pub(super) asking: Mutex<()>,
     pub(super) wake: Mutex<Wake>,
     /// Jobs that were cancelled while they were queued may be claimed now.
     pub(super) may_claim: AtomicBool,
@@ -81,6 +85,8 @@ impl Shared {
             live: Live::default(),
             claiming: Mutex::default(),
             may_claim: AtomicBool::new(true),
+            has_resumed: AtomicBool::new(false),
+            asking: Mutex::default(),
             lease_doubted: Notify::new(),
             left_in_order: false,
             seen: std::sync::Mutex::default(),

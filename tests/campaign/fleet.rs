@@ -23,6 +23,8 @@ pub struct Setup {
 
 /// A host with its own link to Redis.
 pub struct Node {
+    /// As the dashboard's record has it.
+    pub name: String,
     pub host: Host,
     pub worker: Option<Worker>,
     pub redis: Proxy,
@@ -104,10 +106,12 @@ impl Fleet {
 
     /// A new host with a running worker.
     pub async fn add_host(&mut self) -> usize {
+        let name = format!("host{}", self.nodes.len() + self.lost.len());
         let redis = Proxy::tcp(&self.redis.address()).await;
         let login = &parts().registry_login;
         let pull = format!("{}={}:{}", self.links.registry.address(), login.username, login.password);
         let options = WorkerOptions::new(&self.redis, &self.dashboard)
+            .set("API_URL", &self.dashboard.url_of(&name))
             .set("PULL_REGISTRIES", &pull)
             .engine(self.links.engine.socket())
             .redis("127.0.0.1", redis.port())
@@ -120,7 +124,7 @@ impl Fleet {
         };
         let host = Host::new(options);
         let worker = Some(host.start());
-        self.nodes.push(Node { host, worker, redis });
+        self.nodes.push(Node { name, host, worker, redis });
         self.nodes.len() - 1
     }
 

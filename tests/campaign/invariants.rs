@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::fleet::{Fleet, JOBS, QUEUE, Sent};
 use crate::record::{Circumstances, Told, Verdict, What, judge};
-use crate::support::{Body, left_in_engine, left_on};
+use crate::support::{Body, Job, left_in_engine, left_on};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long leftovers may take to go: the sweep after a restart, an export that the Engine ends by itself.
@@ -83,7 +83,7 @@ pub async fn check(fleet: &Fleet) -> (Tally, Vec<String>) {
 }
 
 async fn check_job(fleet: &Fleet, sent: &Sent, dead: &[String]) -> Result<Tally, String> {
-    let told: Vec<Told> = fleet.dashboard.taken(&sent.job.id).into_iter().filter_map(told).collect();
+    let told = told(fleet, &sent.job);
     let circumstances = Circumstances {
         lines: sent.lines,
         cancelled: sent.cancelled || sent.superseded,
@@ -114,7 +114,12 @@ async fn check_job(fleet: &Fleet, sent: &Sent, dead: &[String]) -> Result<Tally,
     Ok(tally)
 }
 
-fn told(post: crate::support::Post) -> Option<Told> {
+/// What the dashboard took of a job, in order.
+pub fn told(fleet: &Fleet, job: &Job) -> Vec<Told> {
+    fleet.dashboard.taken(&job.id).into_iter().filter_map(told_by).collect()
+}
+
+fn told_by(post: crate::support::Post) -> Option<Told> {
     let what = match post.body {
         Body::Status { status, error, image, .. } => {
             What::Status { status, error: error.unwrap_or_default(), image: image.unwrap_or_default() }
@@ -122,7 +127,7 @@ fn told(post: crate::support::Post) -> Option<Told> {
         Body::Log { text, .. } => What::Log(text),
         Body::Other => return None,
     };
-    Some(Told { what, at: post.at })
+    Some(Told { host: post.host, what, at: post.at })
 }
 
 /// No key is left that belongs to a job, but for what is remembered of ended ones.

@@ -11,12 +11,14 @@ mod jobs;
 mod kills;
 mod matrix;
 mod options;
+mod owners;
 mod random;
 mod record;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the integration tests' rig; this takes what it needs of it")]
 mod support;
 mod takeover;
+mod turns;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -55,6 +57,9 @@ async fn run(options: Options) -> usize {
     let mut found: Vec<Found> = Vec::new();
     if options.kills > 0 {
         found.push(kills::run(options.kills, options.seed).await);
+    }
+    if options.turns > 0 {
+        found.push(turns::run(options.turns, options.seed).await);
     }
     if options.takeover {
         found.extend(takeover::run(&options).await);

@@ -10,6 +10,7 @@ The campaign: workers on the real parts, faults at every stage, and the invarian
 
     --kills N          kill -9 of a worker at a random moment, N times, two workers         (KILLS)
     --matrix           every stage × every fault                                            (MATRIX=1)
+    --turns N          two hosts, each cut from Redis by turns for longer than its lease, N times   (TURNS)
     --takeover         dead, stopped, frozen workers; jobs that kill workers; newer jobs    (TAKEOVER=1)
     --only WORD        of the matrix and the take-overs only what has WORD in its name      (ONLY)
     --seed N           what random numbers begin with; the same for each run unless given   (SEED)
@@ -24,6 +25,7 @@ Exit code 1: there was a miss.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub kills: usize,
+    pub turns: usize,
     pub matrix: bool,
     pub takeover: bool,
     pub only: String,
@@ -45,7 +47,7 @@ pub enum Asked {
 
 pub fn read(arguments: impl Iterator<Item = String>, variable: impl Fn(&str) -> Option<String>) -> Asked {
     let mut values: Vec<(String, String)> =
-        ["KILLS", "MATRIX", "TAKEOVER", "ONLY", "SEED", "ROUNDS", "OUTAGE_SECONDS", "AT_ONCE"]
+        ["KILLS", "TURNS", "MATRIX", "TAKEOVER", "ONLY", "SEED", "ROUNDS", "OUTAGE_SECONDS", "AT_ONCE"]
             .iter()
             .filter_map(|name| variable(name).filter(|v| !v.is_empty()).map(|v| (name.to_lowercase().replace('_', "-"), v)))
             .collect();
@@ -78,6 +80,7 @@ pub fn read(arguments: impl Iterator<Item = String>, variable: impl Fn(&str) -> 
 fn understand(values: &[(String, String)]) -> Result<Options, String> {
     let mut options = Options {
         kills: 0,
+        turns: 0,
         matrix: false,
         takeover: false,
         only: String::new(),
@@ -91,6 +94,7 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
         let number = || value.parse::<u64>().map_err(|_| format!("--{name} {value}: not a number"));
         match name.as_str() {
             "kills" => options.kills = number()? as usize,
+            "turns" => options.turns = number()? as usize,
             "matrix" => options.matrix = value != "0",
             "takeover" => options.takeover = value != "0",
             "only" => options.only.clone_from(value),
@@ -101,7 +105,7 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
             _ => return Err(format!("--{name} is not known")),
         }
     }
-    options.short = options.kills == 0 && !options.matrix && !options.takeover;
+    options.short = options.kills == 0 && options.turns == 0 && !options.matrix && !options.takeover;
     if options.short {
         options.outage = Duration::from_secs(3);
     }

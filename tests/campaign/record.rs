@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 /// What the dashboard took, in order.
 #[derive(Debug, Clone)]
 pub struct Told {
+    /// Which host told it.
+    pub host: String,
     pub what: What,
     pub at: Instant,
 }
@@ -123,7 +125,8 @@ fn lines_in_order(told: &[Told], circumstances: &Circumstances<'_>) -> Result<us
     Ok(repeats)
 }
 
-fn numbered(line: &str) -> Option<(&str, usize)> {
+/// The run and the number of one of its lines.
+pub fn numbered(line: &str) -> Option<(&str, usize)> {
     let mut words = step_of(line).1.split(' ');
     match (words.next(), words.next(), words.next(), words.next()) {
         (Some(run), Some("line"), Some(n), None) => Some((run, n.parse().ok()?)),

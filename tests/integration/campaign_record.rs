@@ -1,34 +1,49 @@
 //! The judgement that the campaign stands on: what it takes for the truth, and what it does not.
 
+#[path = "../campaign/owners.rs"]
+#[allow(dead_code, reason = "the campaign's")]
+mod owners;
 #[path = "../campaign/record.rs"]
 #[allow(dead_code, reason = "the campaign's")]
 mod record;
 
 use std::time::{Duration, Instant};
 
+use owners::attempts;
 use record::{Circumstances, Told, Verdict, What, judge};
 
 struct Script {
     began: Instant,
+    host: &'static str,
     told: Vec<Told>,
 }
 
 impl Script {
     fn new() -> Self {
-        Self { began: Instant::now(), told: Vec::new() }
+        Self { began: Instant::now(), host: "one", told: Vec::new() }
     }
     fn at(&self, second: u64) -> Instant {
         self.began + Duration::from_secs(second)
     }
-    fn status(mut self, second: u64, status: &str) -> Self {
+    fn status(self, second: u64, status: &str) -> Self {
         let image = if status == "BUILDED" { "r/s:d-1@sha256:a" } else { "" };
         let what = What::Status { status: status.into(), error: String::new(), image: image.into() };
-        self.told.push(Told { what, at: self.at(second) });
+        self.say(second, what)
+    }
+    fn lines(self, second: u64, run: &str, numbers: std::ops::Range<usize>) -> Self {
+        let text: Vec<String> = numbers.map(|n| format!("{run} line {n}")).collect();
+        self.say(second, What::Log(text.join("\n")))
+    }
+    fn line(self, second: u64, text: &str) -> Self {
+        self.say(second, What::Log(text.into()))
+    }
+    fn say(mut self, second: u64, what: What) -> Self {
+        self.told.push(Told { host: self.host.into(), what, at: self.at(second) });
         self
     }
-    fn lines(mut self, second: u64, run: &str, numbers: std::ops::Range<usize>) -> Self {
-        let text: Vec<String> = numbers.map(|n| format!("{run} line {n}")).collect();
-        self.told.push(Told { what: What::Log(text.join("\n")), at: self.at(second) });
+    /// From here on it is this host that tells.
+    fn by(mut self, host: &'static str) -> Self {
+        self.host = host;
         self
     }
     fn judge(&self, disturbances: &[(Instant, Instant)]) -> Result<Verdict, String> {
@@ -78,4 +93,26 @@ fn only_the_reported_attempt_has_to_be_whole() {
     assert!(script.status(4, "BUILDED").judge(&[]).is_ok());
     let script = Script::new().status(0, "BUILDING").lines(1, "r1", 0..10).status(2, "BUILDING").lines(3, "r2", 0..4);
     assert!(script.status(4, "BUILDED").judge(&[]).is_err());
+}
+
+#[test]
+fn one_host_at_a_time_speaks_for_a_deployment() {
+    let first = || Script::new().status(0, "BUILDING").lines(1, "r1", 0..4);
+    let hosts = |script: &Script| attempts(&script.told).map(|all| all.into_iter().map(|a| a.host).collect::<Vec<_>>());
+    let over = || first().by("two").status(40, "BUILDING").lines(41, "r2", 0..10);
+    assert_eq!(hosts(&over().status(50, "FAILED")).unwrap(), ["one", "two"]);
+    assert!(hosts(&first().by("two").lines(2, "r2", 0..3)).unwrap_err().contains("two spoke"), "both at a time");
+    assert!(hosts(&over().by("one").lines(42, "r1", 4..5)).unwrap_err().contains("one spoke"), "the older one goes on");
+    assert!(hosts(&over().by("one").status(42, "FAILED")).unwrap_err().contains("one spoke"), "the older one's end");
+    assert!(hosts(&over().lines(42, "r1", 4..5)).unwrap_err().contains("older attempt"), "whoever tells it");
+    assert!(hosts(&over().status(50, "BUILDED")).unwrap_err().contains("image of attempt 1"));
+}
+
+#[test]
+fn an_end_that_was_stored_is_told_by_another_host_that_says_so_first() {
+    let stored = || Script::new().status(0, "BUILDING").lines(1, "r1", 0..10).by("two");
+    let said = stored().line(40, "Attempt 1 ended on one, whose worker is gone: its last lines may be missing here.");
+    let told = attempts(&said.status(41, "BUILDED").told).unwrap();
+    assert_eq!(told.last().map(|a| (a.host.as_str(), a.builds)), Some(("two", false)));
+    assert!(attempts(&stored().status(41, "BUILDED").told).unwrap_err().contains("two spoke"));
 }

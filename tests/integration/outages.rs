@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Body, Fault, Held, Job, Proxy, Repository, Rig, Stage, Trouble, eventually, parts};
+use crate::support::{Body, Fault, Held, Host, Job, Proxy, Repository, Rig, Stage, Trouble, eventually, parts};
 
 const SOON: Duration = Duration::from_secs(30);
 const HELLO: &[(&str, &str)] = &[("Dockerfile", "FROM busybox:base\nRUN echo hello\n")];
@@ -211,5 +211,36 @@ async fn a_worker_frozen_for_longer_than_its_lease_ends_its_job_once() {
     let ends =
         rig.dashboard.posts().into_iter().filter(|p| matches!(&p.body, Body::Status { status, .. } if status == "BUILDED"));
     assert_eq!(ends.count(), 1);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_wakes_when_another_host_has_ended_its_job_says_nothing_more_of_it() {
+    let mut rig = Rig::start().await;
+    let chatty = "FROM busybox:base\nRUN n=0; while [ $n -lt 50 ]; do echo line $n; n=$((n+1)); usleep 100000; done\n";
+    let repository = Repository::public(&[("Dockerfile", chatty)]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "line 0", SOON).await;
+    let other = Host::new(rig.host.options.clone());
+    let mut second = other.start();
+    // So that lines wait in its journal when it falls asleep.
+    rig.dashboard.set(Trouble::Answer(503));
+    eventually("a post is refused", SOON, async || {
+        let refused = rig.dashboard.posts().iter().any(|p| p.answer == 503);
+        if refused { Ok(()) } else { Err("none".to_owned()) }
+    })
+    .await;
+    rig.worker().freeze();
+    rig.dashboard.set(Trouble::None);
+    rig.built(&job).await;
+    rig.settle().await;
+    let told = rig.dashboard.taken(&job.id).len();
+    rig.worker().thaw();
+    rig.wait_for_log("another worker has taken this attempt over: dropped", SOON).await;
+    let after: Vec<String> = rig.dashboard.taken(&job.id).split_off(told).into_iter().map(|p| p.raw).collect();
+    assert!(after.is_empty(), "{after:?}");
+    second.terminate();
+    second.ended_with(0, SOON).await;
     rig.finish().await;
 }

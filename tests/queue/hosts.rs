@@ -161,6 +161,52 @@ async fn an_outage_longer_than_the_leases_moves_no_job_and_the_gate_follows_it()
 }
 
 #[tokio::test]
+async fn the_first_host_back_after_an_outage_takes_nothing_from_one_that_comes_back_a_little_later() {
+    let redis = Redis::start().await;
+    let links = (Proxy::to(redis.port).await, Proxy::to(redis.port).await);
+    let (one, two) = (redis.worker_behind(&links.0).await, redis.worker_behind(&links.1).await);
+    redis.push(&job("d1", "s1")).await;
+    let claim = one.claim().await;
+    links.0.set(Link::Cut);
+    links.1.set(Link::Cut);
+    let leases = async || redis.cmd::<i64>(&["EXISTS", &one.lease(), &two.lease()]).await;
+    until(40, "both leases are gone", async || leases().await == 0).await;
+    links.1.set(Link::Whole);
+    let taken = tokio::time::timeout(Duration::from_secs(15), two.queue.claim()).await;
+    assert!(taken.is_err(), "taken over: {taken:?}");
+    links.0.set(Link::Whole);
+    until(15, "the link heals", async || one.queue.may_post(&claim, Telling::End).await.is_ok()).await;
+    assert_eq!(one.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_living_workers_job_stays_its_own_however_long_it_takes() {
+    let redis = Redis::start().await;
+    let (one, two) = (redis.worker().await, redis.worker().await);
+    redis.push(&job("d1", "s1")).await;
+    let claim = one.claim().await;
+    let taken = tokio::time::timeout(Duration::from_secs(45), two.queue.claim()).await;
+    assert!(taken.is_err(), "taken over: {taken:?}");
+    assert_eq!(one.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_worker_whose_lease_another_process_holds_claims_nothing_until_it_is_free() {
+    let redis = Redis::start().await;
+    let one = redis.worker().await;
+    until(5, "open", async || one.gate.state() == GateState::Open).await;
+    // As a process does that has a copy of its WORK_DIR.
+    let _: () = redis.cmd(&["SET", &one.lease(), "another's nonce", "PX", "60000"]).await;
+    redis.push(&job("d1", "s1")).await;
+    let claim = one.queue.claim();
+    tokio::pin!(claim);
+    assert!(tokio::time::timeout(Duration::from_secs(3), &mut claim).await.is_err(), "claimed");
+    assert_eq!(redis.len("q").await + redis.len("{q}:incoming").await, 1);
+    redis.end_lease(&one.lease()).await;
+    assert_eq!(name(&within(20, claim).await), "d1");
+}
+
+#[tokio::test]
 async fn a_newer_job_of_the_service_cancels_the_older_one_on_another_host_and_its_end_waits_for_it() {
     let redis = Redis::start().await;
     let (mut one, two) = (redis.worker().await, redis.worker().await);

@@ -1,11 +1,14 @@
 //! Redis in trouble: a clear word, no crash, and it goes on by itself.
 
+use std::time::{Duration, Instant};
+
 use slipway::config::QueueConfig;
 use slipway::protocol::Code;
 use slipway::queue::{
     CancelFound, ClaimFate, Fenced, GateState, Keys, Notice, Producer, Queue, QueueError, Telling, WorkerIdentity, rule,
 };
 
+use crate::proxy::{Link, Proxy};
 use crate::rig::*;
 
 #[tokio::test]
@@ -263,4 +266,24 @@ async fn a_second_process_in_the_same_work_dir_refuses_to_start() {
     let _held = WorkerIdentity::open(dir.path()).unwrap();
     let error = WorkerIdentity::open(dir.path()).err().unwrap().to_string();
     assert!(error.contains("WORK_DIR"), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_in_the_moment_in_which_its_link_heals_leaves_no_lease_behind() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port).await;
+    let worker = redis.worker_behind(&proxy).await;
+    proxy.set(Link::Cut);
+    worker.stop.cancel();
+    worker.tasks.close();
+    worker.tasks.wait().await;
+    // It answers at once with its last failure, for a second at most.
+    until(30, "the link has given up", async || {
+        let asked = Instant::now();
+        worker.queue.standing(&id("d1")).await.is_err() && asked.elapsed() < Duration::from_millis(50)
+    })
+    .await;
+    proxy.set(Link::Whole);
+    worker.queue.release().await.unwrap();
+    assert_eq!(redis.cmd::<usize>(&["EXISTS", &worker.lease(), "{q}:workers"]).await, 0);
 }

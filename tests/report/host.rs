@@ -22,6 +22,7 @@ pub struct Host {
     pub dir: TempDir,
     pub dashboard: Arc<Dashboard>,
     pub config: DashboardConfig,
+    journal: PathBuf,
     pub pace: Pace,
     gate: watch::Sender<GateState>,
     tasks: TaskTracker,
@@ -37,6 +38,16 @@ impl Host {
 
     pub async fn with(change: impl FnOnce(&mut DashboardConfig, &mut Pace)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("journal");
+        Self::new(dir, journal, change).await
+    }
+
+    /// A host whose journals are on another disk.
+    pub async fn with_journals_in(journal: PathBuf) -> Self {
+        Self::new(tempfile::tempdir().unwrap(), journal, |_, _| {}).await
+    }
+
+    async fn new(dir: TempDir, journal: PathBuf, change: impl FnOnce(&mut DashboardConfig, &mut Pace)) -> Self {
         let dashboard = Dashboard::start().await;
         let mut config = DashboardConfig {
             url: dashboard.url(),
@@ -50,13 +61,12 @@ impl Host {
         change(&mut config, &mut pace);
         let (gate, reader) = Gate::new(GateState::Open);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let reporter =
-            Reporter::new(config.clone(), dir.path().join("journal"), reader, tasks.clone(), stop.clone(), pace.clone()).unwrap();
-        Self { dir, dashboard, config, pace, gate, tasks, stop, reporter }
+        let reporter = Reporter::new(config.clone(), journal.clone(), reader, tasks.clone(), stop.clone(), pace.clone()).unwrap();
+        Self { dir, dashboard, config, journal, pace, gate, tasks, stop, reporter }
     }
 
     pub fn journal(&self) -> PathBuf {
-        self.dir.path().join("journal")
+        self.journal.clone()
     }
 
     /// The journal's files.

@@ -5,8 +5,10 @@
 
 mod dashboard;
 mod delivery;
+mod disk;
 mod ends;
 mod faults;
 mod host;
 mod power_cut;
 mod restart;
+mod synced;

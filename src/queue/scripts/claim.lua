@@ -98,7 +98,7 @@ if was_ended then
   rec = {attempt = rec.attempt, hold_until = rec.hold_until}
 end
 rec = rec or {attempt = 0}
-rec.worker, rec.attempt, rec.service = worker, rec.attempt + 1, service
+rec.worker, rec.attempt, rec.service, rec.resumed = worker, rec.attempt + 1, service, nonce
 if tomb then rec.cancelled = true end
 
 local newest = service and redis.call('HGET', service_key, service)

@@ -10,7 +10,7 @@
 --   hold_until     ms; an attempt of it that was lost may still have a post on the way until then
 --   lost_on        host of the worker that died with it, and lost_attempt: which attempt that was
 --   ended_at       ms; set once the job is over: the record stays for a while, so that a late cancel finds it
---   resumed        nonce of the process that took it up again
+--   resumed        nonce of the process that has it: took it, or took it up again
 -- The field '<id>/parked' holds the bytes of a second push of the same id. ('/' cannot be in an id.)
 -- Scripts read everything before their first write: a key of a wrong type then stops them with nothing done.
 

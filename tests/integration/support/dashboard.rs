@@ -59,6 +59,8 @@ pub enum Body {
 /// One request, in the order of arrival.
 #[derive(Debug, Clone)]
 pub struct Post {
+    /// Which host sent it, where the host has a URL of its own; else empty.
+    pub host: String,
     pub deployment: String,
     pub body: Body,
     /// The whole body as it came.
@@ -99,6 +101,8 @@ impl Dashboard {
         let routes = Router::new()
             .route("/api/webhooks/deployments/{id}/status", post(take_status))
             .route("/api/webhooks/deployments/{id}/logs", post(take_log))
+            .route("/{host}/api/webhooks/deployments/{id}/status", post(take_status))
+            .route("/{host}/api/webhooks/deployments/{id}/logs", post(take_log))
             .layer(DefaultBodyLimit::max(BODY_LIMIT - 1))
             .with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -111,6 +115,11 @@ impl Dashboard {
     /// What the worker gets as `API_URL`.
     pub fn url(&self) -> String {
         format!("{}/api", self.proxy.url())
+    }
+
+    /// The same for one of several hosts: its posts are recorded under this name.
+    pub fn url_of(&self, host: &str) -> String {
+        format!("{}/{host}/api", self.proxy.url())
     }
 
     /// `127.0.0.1:PORT`.
@@ -221,8 +230,16 @@ impl Dashboard {
     }
 }
 
-async fn take_status(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
-    shared.take(id, &headers, &body, |json| {
+/// What the path says: `/{host}/api/…/{id}/…`, or `/api/…/{id}/…`.
+#[derive(serde::Deserialize)]
+struct Whose {
+    #[serde(default)]
+    host: String,
+    id: String,
+}
+
+async fn take_status(State(shared): State<Arc<Shared>>, Path(whose): Path<Whose>, headers: HeaderMap, body: Bytes) -> Response {
+    shared.take(whose, &headers, &body, |json| {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let body = Body::Status {
             status: text(&json["status"]).unwrap_or_default(),
@@ -235,8 +252,8 @@ async fn take_status(State(shared): State<Arc<Shared>>, Path(id): Path<String>, 
     })
 }
 
-async fn take_log(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
-    shared.take(id, &headers, &body, |json| {
+async fn take_log(State(shared): State<Arc<Shared>>, Path(whose): Path<Whose>, headers: HeaderMap, body: Bytes) -> Response {
+    shared.take(whose, &headers, &body, |json| {
         let (text, kind) = (json["text"].as_str().unwrap_or_default(), json["type"].as_str().unwrap_or_default());
         let answer = match text.len() {
             0 => 400,
@@ -250,7 +267,8 @@ async fn take_log(State(shared): State<Arc<Shared>>, Path(id): Path<String>, hea
 
 impl Shared {
     /// `read`: the post and its answer, were there no trouble.
-    fn take(&self, deployment: String, headers: &HeaderMap, body: &[u8], read: impl Fn(&Value) -> (Body, u16)) -> Response {
+    fn take(&self, whose: Whose, headers: &HeaderMap, body: &[u8], read: impl Fn(&Value) -> (Body, u16)) -> Response {
+        let Whose { host, id: deployment } = whose;
         let mut records = self.records.lock().expect("no test panics while it holds the records");
         let (content, in_order) = serde_json::from_slice(body).map_or((Body::Other, 400), |json| read(&json));
         let key_fits = headers.get("x-api-key").is_some_and(|key| key.as_bytes() == self.key.as_bytes());
@@ -267,7 +285,7 @@ impl Shared {
             _ => None,
         };
         let raw = String::from_utf8_lossy(body).into_owned();
-        records.posts.push(Post { deployment, body: content, raw, answer, at: Instant::now() });
+        records.posts.push(Post { host, deployment, body: content, raw, answer, at: Instant::now() });
         let count = records.posts.len();
         drop(records);
         self.arrivals.send_replace(count);
