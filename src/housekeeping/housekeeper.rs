@@ -1,4 +1,4 @@
-//! The one task that keeps this host tidy: caches below their limits after each build, leftovers swept now and then, free space watched.
+//! The one task that keeps this host tidy: caches below their limits after each build, leftovers swept with it and now and then, free space watched.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +21,7 @@ use crate::source::GitSourceStage;
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// After a sweep that could not remove all, as while the Engine is away; then twice that, and so on.
 const SWEEP_AGAIN: Duration = Duration::from_secs(5);
+const ENGINE_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// What is kept per service is forgotten when it was not built for so long.
 const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -69,6 +70,11 @@ impl Housekeeper {
             Some(why) => Err(why.clone()),
             None => Ok(()),
         }
+    }
+
+    /// Whether the Engine answers now. One that hangs costs a few seconds.
+    pub async fn engine_answers(&self) -> bool {
+        tokio::time::timeout(ENGINE_ANSWERS_WITHIN, self.engine.ping()).await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// Removes what no live attempt of this worker owns; whether all of it went.
@@ -129,6 +135,7 @@ impl Housekeeper {
     ) {
         let mut forget = interval(SWEEP_EVERY);
         forget.reset();
+        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut again = SWEEP_AGAIN;
         // The Engine may have failed when what an earlier process left was swept, at the start.
         let mut next = Instant::now() + SWEEP_AGAIN;
@@ -138,7 +145,10 @@ impl Housekeeper {
                 () = self.built.notified() => {}
                 () = self.short.notified() => {}
                 () = sleep_until(next) => {}
-                _ = forget.tick() => forget_unused(contexts).await,
+                _ = forget.tick() => {
+                    forget_unused(contexts).await;
+                    continue;
+                }
             }
             let all_went = self.sweep().await;
             next = Instant::now() + if all_went { SWEEP_EVERY } else { again };

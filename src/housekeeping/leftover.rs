@@ -37,7 +37,7 @@ pub(super) struct ImageVerdict {
     pub(super) then_remove: bool,
 }
 
-/// A name is Slipway's where its tag is the attempt's, or where it is the one that holds an image between two pushes.
+/// A name is Slipway's where its tag is the attempt's, or where it is the one that holds an image while it is pushed.
 /// Any other was given by a person, and keeps the image.
 pub(super) fn judge_image(attempt: &Attempt, id: &str, names: &[String]) -> ImageVerdict {
     let tag = attempt_tag(&attempt.deployment, attempt.number);

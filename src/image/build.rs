@@ -21,6 +21,8 @@ use crate::stage::StageContext;
 
 /// How long a build that was told to stop may take to end, before its connection is cut.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same where the Engine does not tell any more what the build does, nor that it has ended.
+const STOP_UNHEARD: Duration = Duration::from_secs(1);
 /// The same where the image is being written already, which nothing interrupts.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one request to stop is waited for.
@@ -52,6 +54,15 @@ pub struct RunningBuild<'a> {
     pub ctx: &'a StageContext,
 }
 
+/// What is heard of a build while it runs.
+#[derive(Default)]
+struct Heard {
+    /// The image is being written.
+    exporting: AtomicBool,
+    /// Nothing of it any more.
+    broken: AtomicBool,
+}
+
 /// All that the Engine told of the build.
 #[derive(Default)]
 struct Told {
@@ -66,11 +77,11 @@ impl RunningBuild<'_> {
     /// A stopped build is told so by its id and then followed to its end: only so is it known that nothing of it goes on, and whether an
     /// image appeared. (Cutting the connection stops a RUN as well, but BuildKit goes on to write an image that it has begun to write.)
     pub async fn follow(&self, connection: EngineConnection) -> Result<End, Failure> {
-        let exporting = AtomicBool::new(false);
-        let mut answer = pin!(self.read_answer(connection, &exporting));
+        let heard = Heard::default();
+        let mut answer = pin!(self.read_answer(connection, &heard));
         let told = tokio::select! {
             told = &mut answer => told?,
-            () = self.ctx.cancel.cancelled() => return Ok(End::Stopped(self.stop(answer, &exporting).await)),
+            () = self.ctx.cancel.cancelled() => return Ok(End::Stopped(self.stop(answer, &heard).await)),
         };
         match (told.error, told.image) {
             // the Engine stops a build of its own accord only where it was told to by us
@@ -81,7 +92,7 @@ impl RunningBuild<'_> {
         }
     }
 
-    async fn read_answer(&self, mut connection: EngineConnection, exporting: &AtomicBool) -> Result<Told, Failure> {
+    async fn read_answer(&self, mut connection: EngineConnection, heard: &Heard) -> Result<Told, Failure> {
         let lost = |error: hyper::Error| engine_lost(&format!("{error}."));
         let request = self.request(&format!("build?{}", self.query))?;
         let response = connection.send_request(request).await.map_err(lost)?;
@@ -91,16 +102,15 @@ impl RunningBuild<'_> {
             let answered = engine_answered(status.as_u16(), &message);
             return Err(if answered.code == Code::EngineUnreachable { answered } else { classify(&message, None) });
         }
-        self.read_body(response.into_body(), exporting).await
+        self.read_body(response.into_body(), heard).await
     }
 
-    async fn read_body(&self, mut body: Incoming, exporting: &AtomicBool) -> Result<Told, Failure> {
+    async fn read_body(&self, mut body: Incoming, heard: &Heard) -> Result<Told, Failure> {
         let log = &self.ctx.log;
         let mut emit = |kind, text: &str| log.line(kind, text);
         let (mut reader, mut progress, mut told) =
             (MessageReader::default(), Progress::new(self.ctx.redactor.clone()), Told::default());
         let mut broken_log = BrokenLog::default();
-        let mut said_broken = false;
         let broken = loop {
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
@@ -117,12 +127,12 @@ impl RunningBuild<'_> {
                 BuildMessage::Image(id) => told.image = Some(id),
                 BuildMessage::Error(error) => told.error = Some(error),
             });
-            exporting.store(progress.is_exporting(), Ordering::Relaxed);
+            heard.exporting.store(progress.is_exporting(), Ordering::Relaxed);
             if let Err(error) = read {
                 break Some(engine_error(&format!("its answer cannot be read: {error}")));
             }
             if broken_log.is_broken() {
-                if !std::mem::replace(&mut said_broken, true) {
+                if !heard.broken.swap(true, Ordering::Relaxed) {
                     emit(LogType::Warning, LOG_BROKE_OFF);
                 }
                 // The image is all that was still to come, and this answer has no end.
@@ -141,10 +151,14 @@ impl RunningBuild<'_> {
     }
 
     /// Tells the Engine to stop and waits for the answer's end; the image's id if one was written.
-    async fn stop(&self, answer: impl Future<Output = Result<Told, Failure>>, exporting: &AtomicBool) -> Option<String> {
+    async fn stop(&self, answer: impl Future<Output = Result<Told, Failure>>, heard: &Heard) -> Option<String> {
         let give_up = async {
             let began = Instant::now();
-            let limit = || if exporting.load(Ordering::Relaxed) { EXPORT_TIMEOUT } else { STOP_TIMEOUT };
+            let limit = || match (heard.broken.load(Ordering::Relaxed), heard.exporting.load(Ordering::Relaxed)) {
+                (true, _) => STOP_UNHEARD,
+                (false, true) => EXPORT_TIMEOUT,
+                (false, false) => STOP_TIMEOUT,
+            };
             while began.elapsed() < limit() {
                 match tokio::time::timeout(ASK_TIMEOUT, self.ask_to_stop()).await {
                     Ok(Ok(())) => {}

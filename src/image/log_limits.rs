@@ -7,6 +7,9 @@ use tokio::net::UnixStream;
 const SIZE: &str = "BUILDKIT_STEP_LOG_MAX_SIZE";
 const SPEED: &str = "BUILDKIT_STEP_LOG_MAX_SPEED";
 
+/// Bytes, and bytes a second. (Not -1: a 20.10 Engine takes that for nothing at all.)
+const PLENTY: i64 = 64 << 20;
+
 /// Advice where the Engine that listens on `socket` cuts a step's output, or where that cannot be seen from here.
 pub async fn log_limits(socket: &Path) -> Vec<String> {
     let listener = UnixStream::connect(socket).await.ok().and_then(|stream| stream.peer_cred().ok()?.pid());
@@ -30,9 +33,12 @@ fn advice(environment: Option<&[u8]>) -> Option<String> {
     let Some(environment) = environment else {
         return Some(format!("{cut} unless the Engine is told otherwise, which cannot be seen from here: {cure}."));
     };
-    let is_set = |name: &str| environment.split(|b| *b == 0).any(|entry| entry.starts_with(format!("{name}=").as_bytes()));
-    let missing: Vec<&str> = [SIZE, SPEED].into_iter().filter(|name| !is_set(name)).collect();
-    (!missing.is_empty()).then(|| format!("{cut}; the Engine's environment has no {}: {cure}.", missing.join(" and ")))
+    let value = |name: &str| {
+        let mut entries = environment.split(|b| *b == 0).filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('='));
+        entries.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse::<i64>().ok())
+    };
+    let missing: Vec<&str> = [SIZE, SPEED].into_iter().filter(|name| value(name).is_none_or(|v| v < PLENTY)).collect();
+    (!missing.is_empty()).then(|| format!("{cut}; the Engine's environment does not lift {}: {cure}.", missing.join(" and ")))
 }
 
 #[cfg(test)]
@@ -41,9 +47,14 @@ mod tests {
 
     #[test]
     fn an_engine_without_the_limits_lifted_is_named_with_the_cure() {
-        assert_eq!(advice(Some(b"PATH=/bin\0BUILDKIT_STEP_LOG_MAX_SIZE=-1\0BUILDKIT_STEP_LOG_MAX_SPEED=-1\0")), None);
-        let half = advice(Some(b"BUILDKIT_STEP_LOG_MAX_SIZE=-1\0X_BUILDKIT_STEP_LOG_MAX_SPEED=-1\0")).unwrap();
-        assert!(half.contains("has no BUILDKIT_STEP_LOG_MAX_SPEED:"), "{half}");
+        let lifted = b"PATH=/bin\0BUILDKIT_STEP_LOG_MAX_SIZE=2147483647\0BUILDKIT_STEP_LOG_MAX_SPEED=2147483647\0";
+        assert_eq!(advice(Some(lifted)), None);
+        for speed in
+            ["X_BUILDKIT_STEP_LOG_MAX_SPEED=2147483647", "BUILDKIT_STEP_LOG_MAX_SPEED=-1", "BUILDKIT_STEP_LOG_MAX_SPEED=9"]
+        {
+            let half = advice(Some(format!("BUILDKIT_STEP_LOG_MAX_SIZE=2147483647\0{speed}\0").as_bytes())).unwrap();
+            assert!(half.contains("does not lift BUILDKIT_STEP_LOG_MAX_SPEED:"), "{half}");
+        }
         assert!(advice(None).unwrap().contains("cannot be seen from here"));
     }
 }

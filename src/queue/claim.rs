@@ -32,6 +32,8 @@ pub(super) enum Wanted {
 pub(super) struct Claiming {
     token: u64,
     pending: Option<Wanted>,
+    /// What the token has taken was asked to go back to the queue, and may have gone: it is handed to nobody any more.
+    going_back: bool,
     window: Window,
 }
 
@@ -77,6 +79,9 @@ impl Shared {
     /// One call of the claim script.
     pub(super) async fn take(&self, wanted: Wanted) -> Result<Taken, QueueError> {
         let mut claiming = self.claiming.lock().await;
+        if claiming.going_back && !self.put_back(&mut claiming).await? {
+            return Ok(Taken::NotOwner);
+        }
         if claiming.pending == Some(Wanted::Any) && wanted == Wanted::Cancelled {
             // The repeated token may answer with a job to build: that one is for who asks for any.
             return Ok(Taken::Nothing);
@@ -169,15 +174,24 @@ impl Shared {
         // Who still asks gets it by the same token, and in its order.
         let Ok(_nobody_asks) = self.asking.try_lock() else { return Ok(()) };
         let mut claiming = self.claiming.lock().await;
-        let Some(wanted) = claiming.pending else { return Ok(()) };
-        match self.ask_claim(&mut claiming, wanted).await? {
-            Taken::Claim(claim) => drop(self.ask_give_back(&claim, "1").await?),
-            Taken::NotOwner => return Ok(()),
+        self.put_back(&mut claiming).await.map(|_| ())
+    }
+
+    /// `false`: the lease is not this process's, and what is pending stays so.
+    async fn put_back(&self, claiming: &mut Claiming) -> Result<bool, QueueError> {
+        let Some(wanted) = claiming.pending else { return Ok(true) };
+        match self.ask_claim(claiming, wanted).await? {
+            Taken::Claim(claim) => {
+                // A request that was given up may still arrive.
+                claiming.going_back = true;
+                self.ask_give_back(&claim, "1").await?;
+            }
+            Taken::NotOwner => return Ok(false),
             Taken::Nothing | Taken::Again => {}
         }
         // Not before: it would lie in this worker's list for ever, and nobody would know of it.
-        claiming.pending = None;
-        Ok(())
+        (claiming.pending, claiming.going_back) = (None, false);
+        Ok(true)
     }
 
     /// What this worker had claimed before it was restarted.
@@ -193,7 +207,7 @@ impl Shared {
     /// What an older snapshot of Redis put into this worker's list, and nobody here works on, goes back to the queue.
     pub(super) async fn return_unknown(&self) -> Result<(), QueueError> {
         let mut claiming = self.claiming.lock().await;
-        claiming.pending = None;
+        (claiming.pending, claiming.going_back) = (None, false);
         self.give_back_unknown().await
     }
 
@@ -260,12 +274,15 @@ impl Shared {
         if !self.memory.knows(claim, server.run_id.as_deref()) {
             return Ok(false);
         }
+        if self.ask_finish(claim, "", "1").await?.text(0) == "cancelled" {
+            // Its BUILDED was delivered, and it was cancelled after that: it is still there, and CANCELLED is to be told.
+            return Ok(false);
+        }
         let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
         warn!(
             deployment_id = id,
-            "The end of this job was delivered before; Redis has it again from an older snapshot. It is removed."
+            "The end of this job was delivered before; Redis has it again from an older snapshot. It was removed."
         );
-        self.ask_finish(claim, "", "1").await?;
         Ok(true)
     }
 

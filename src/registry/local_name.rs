@@ -1,4 +1,4 @@
-//! The name that an image has in the Engine only while it is pushed. A tagged image can be read by every tenant
+//! The names that an image has in the Engine only while it is pushed, or waits for another try. A tagged image can be read by every tenant
 //! (`COPY --from=<name>` needs no credentials when the image is local), so the name goes again in every ending.
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,8 @@ impl Attempt {
         let look = Duration::from_secs(1).min(config.build_silence_timeout);
         let mut silence = tokio::time::interval_at(Instant::now() + look, look);
         let mut late = false;
+        // Set while the Engine is asked: where it hangs, silence is not the build's fault.
+        let mut engine_answers = None::<BoxFuture<'_, bool>>;
         // Set when the token trips: the end does not wait for ever for an Engine that hangs.
         let mut give_up = None::<Pin<Box<Sleep>>>;
         loop {
@@ -74,7 +77,16 @@ impl Attempt {
                     late = true;
                     Event::Stop(Stop::TimedOut(too_long(build_timeout, *at.borrow())))
                 }
-                _ = silence.tick(), if !late => {
+                answers = async { match &mut engine_answers { Some(asked) => asked.await, None => std::future::pending().await } } => {
+                    engine_answers = None;
+                    if !answers {
+                        ctx.warn("The Docker Engine does not answer; the build waits for it.");
+                        continue;
+                    }
+                    late = true;
+                    Event::Stop(Stop::TimedOut(too_silent(config.build_silence_timeout, *at.borrow())))
+                }
+                _ = silence.tick(), if !late && engine_answers.is_none() => {
                     // Time in which the build may not go on is not its own.
                     if matches!(*at.borrow(), Step::Turn | Step::Gate) {
                         listening.touch();
@@ -84,8 +96,8 @@ impl Attempt {
                     if listening.silent_for() < config.build_silence_timeout {
                         continue;
                     }
-                    late = true;
-                    Event::Stop(Stop::TimedOut(too_silent(config.build_silence_timeout, *at.borrow())))
+                    engine_answers = Some(self.shared.housekeeper.engine_answers().boxed());
+                    continue;
                 }
             };
             let ended = matches!(event, Event::PipelineEnded(_));

@@ -20,6 +20,7 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
+use crate::protocol::Code;
 use crate::queue::{Claim, IdentityError, IdentityLock, Queue, WorkerIdentity};
 use crate::registry::{self, RegistryStage, STALL_TIMEOUT};
 use crate::report::{self, Pace, Reporter};
@@ -192,7 +193,16 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
 /// Names what a build needs only at its end, while it is not there. Nothing waits for it: each job tries it again.
 async fn name_the_far_end<F: Future<Output = Result<(), String>>>(config: &Config, dashboard: impl FnMut() -> F) -> Infallible {
     let dashboard = until_reached("the dashboard", dashboard);
-    let registry = until_reached("the registry", || registry::check(config.registry.clone()));
+    let registry = until_reached("the registry", || async {
+        match registry::check(config.registry.clone()).await {
+            // Said once: refused logins that are repeated may lock the account.
+            Err(refused) if refused.code != Code::RegistryUnreachable => {
+                tracing::error!("{refused} It is tried again by each job.");
+                Ok(())
+            }
+            reached => reached,
+        }
+    });
     tokio::join!(dashboard, registry);
     pending().await
 }

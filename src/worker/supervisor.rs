@@ -75,7 +75,7 @@ impl Supervisor {
                 continue;
             }
             if !may_claim {
-                // What it has taken, if anything, comes back from the next call.
+                // What it has taken, if anything, goes back to the queue, or comes from the next call.
                 claim = None;
             } else if slot.is_some() && claim.is_none() {
                 let queue = self.shared.queue.clone();
@@ -94,7 +94,7 @@ impl Supervisor {
                 _ = look.tick() => {}
             }
         }
-        // A claim whose answer is on its way is waited for by the queue itself, and resumed by the next start.
+        // A claim whose answer is on its way goes back to the queue by itself.
         drop(claim);
         drop(slot);
         self.shared.queue.stop_claiming().await;

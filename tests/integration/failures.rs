@@ -60,6 +60,29 @@ async fn what_is_no_job_is_refused_and_the_next_job_builds() {
 }
 
 #[tokio::test]
+async fn two_hundred_elements_that_are_no_job_are_kept_with_their_reason_and_the_next_job_builds() {
+    let mut rig = Rig::with(|options| options.builds(1)).await;
+    for n in 0..200 {
+        rig.push_raw(&format!("not json {n}")).await;
+    }
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\n")]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.built(&job).await;
+    let dead: Vec<String> = rig.redis.command(&["LRANGE", "{builder-queue}:dead", "0", "-1"]).await;
+    assert_eq!(dead.len(), 200);
+    for note in dead {
+        let note: serde_json::Value = serde_json::from_str(&note).expect("JSON");
+        assert_eq!(note["code"], "job.malformed");
+        assert!(note["reason"].as_str().is_some_and(|why| why.contains("JSON")), "{note}");
+        assert!(note["payload"].as_str().is_some_and(|text| text.starts_with("not json")), "{note}");
+    }
+    let said = rig.host.log().matches("refused an element of the queue, it went to the dead letter list").count();
+    assert_eq!(said, 200, "each is said once");
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_job_with_a_bad_field_is_failed_at_the_dashboard_and_names_the_field() {
     let mut rig = Rig::start().await;
     let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\n")]);

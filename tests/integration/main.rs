@@ -6,6 +6,7 @@ mod buildpacks;
 mod campaign_record;
 mod cancel;
 mod check;
+mod commands;
 mod crash;
 mod disk_full;
 mod drain;

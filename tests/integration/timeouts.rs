@@ -1,8 +1,12 @@
 //! A build that takes too long, or says nothing for too long, ends as a time-out that names the step, and nothing of it is left.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::support::{Job, Repository, Rig};
+use crate::support::{Fault, Job, Proxy, Repository, Rig, parts};
+
+const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_job_that_is_given_less_time_ends_when_it_is_up_and_the_step_is_named() {
@@ -38,5 +42,23 @@ async fn a_build_that_fails_after_it_printed_more_than_the_engine_can_tell_is_en
     let told = end.error.contains("dockerfile.step_failed");
     let silent = end.error.contains("build.silent") && rig.dashboard.log(&job.id).contains("stops telling what the build prints");
     assert!(end.status == "FAILED" && (told || silent), "{}", end.error);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_build_whose_engine_hangs_is_not_ended_for_its_silence_and_goes_on_when_the_engine_does() {
+    let mut rig = Rig::without_worker(|options| options.set("BUILD_SILENCE_TIMEOUT", "2")).await;
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let engine = Proxy::unix(&parts().engine_socket, sockets.path().join("engine.sock"));
+    rig.host.options = rig.host.options.clone().engine(engine.socket());
+    rig.start_worker();
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 1; echo over\n")]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
+    engine.set(Fault::Stall);
+    rig.dashboard.wait_for_line(&job.id, "The Docker Engine does not answer", SOON).await;
+    engine.set(Fault::Pass);
+    rig.built(&job).await;
     rig.finish().await;
 }

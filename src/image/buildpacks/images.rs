@@ -66,6 +66,8 @@ pub struct Puller<'a> {
     pub engine: &'a Docker,
     /// Read-only ones, never those of the push.
     pub logins: &'a [PullCredentials],
+    /// os/architecture that they have to be for.
+    pub platform: &'a str,
     pub ctx: &'a StageContext,
 }
 
@@ -74,12 +76,12 @@ impl Puller<'_> {
     pub async fn ensure(&self, image: &str) -> Result<ImageInspect, Failure> {
         let image = with_tag(image);
         match interruptible(self.ctx, async { Ok(self.engine.inspect_image(&image).await) }).await? {
-            Ok(inspected) => return Ok(inspected),
+            Ok(inspected) => return self.fits(&image, inspected),
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
             Err(error) => return Err(engine_failure(&error)),
         }
         self.ctx.info(format!("Pulling {image}"));
-        let options = CreateImageOptionsBuilder::new().from_image(&image).build();
+        let options = CreateImageOptionsBuilder::new().from_image(&image).platform(self.platform).build();
         let host = registry_of(&image);
         let login = self.logins.iter().find(|login| same_registry(&login.host, host)).map(|login| DockerCredentials {
             username: Some(login.username.clone()),
@@ -91,8 +93,27 @@ impl Puller<'_> {
         while let Some(progress) = interruptible(self.ctx, async { Ok(pull.next().await) }).await? {
             progress.map_err(|error| not_pulled(&image, &error))?;
         }
-        interruptible(self.ctx, self.engine.inspect_image(&image)).await
+        let inspected = interruptible(self.ctx, self.engine.inspect_image(&image)).await?;
+        self.fits(&image, inspected)
     }
+
+    fn fits(&self, image: &str, inspected: ImageInspect) -> Result<ImageInspect, Failure> {
+        let is_for =
+            [inspected.os.as_deref().unwrap_or_default(), inspected.architecture.as_deref().unwrap_or_default()].join("/");
+        if is_of_platform(&is_for, self.platform) {
+            return Ok(inspected);
+        }
+        Err(Failure::new(
+            Code::BuildpacksLifecycle,
+            format!("The image {image} in the Engine is for {is_for}, and images are built for {}.", self.platform),
+            "Pull it for that platform (docker pull --platform), or correct BUILD_PLATFORM.",
+        ))
+    }
+}
+
+/// A variant behind the architecture (`linux/arm64/v8`) is not looked at: images often do not name theirs.
+fn is_of_platform(is_for: &str, wanted: &str) -> bool {
+    is_for.split('/').eq(wanted.split('/').take(2))
 }
 
 fn not_pulled(image: &str, error: &Error) -> Failure {
@@ -135,6 +156,14 @@ mod tests {
         for taken in ["/", "/layers", "/cnb/lifecycle", "/tmp/x", "home", "/home/../cnb"] {
             assert_eq!(home(&[format!("HOME={taken}")]), None, "{taken}");
         }
+    }
+
+    #[test]
+    fn an_image_is_of_a_platform_by_system_and_architecture() {
+        assert!(is_of_platform("linux/amd64", "linux/amd64"));
+        assert!(is_of_platform("linux/arm64", "linux/arm64/v8"));
+        assert!(!is_of_platform("linux/arm64", "linux/amd64"));
+        assert!(!is_of_platform("/", "linux/amd64"));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Owner {
 pub struct BuildpacksStage {
     config: BuildpacksConfig,
     pull: Vec<PullCredentials>,
+    /// os/architecture of the images, as `BUILD_PLATFORM` has it.
+    platform: String,
     engine: Docker,
     engine_socket: PathBuf,
     owner: Owner,
@@ -69,7 +71,8 @@ impl BuildpacksStage {
         cache_use: PathBuf,
     ) -> Self {
         let (pull, engine_socket) = (build.pull_registries.clone(), build.engine_socket.clone());
-        Self { config, pull, engine, engine_socket, owner, cache_use, cache_locks: Mutex::default() }
+        let platform = build.platform.clone();
+        Self { config, pull, platform, engine, engine_socket, owner, cache_use, cache_locks: Mutex::default() }
     }
 
     /// Everything before the export: image and volumes ready, analyzed, detected, restored, built. (With `BUILDPACKS_TRUSTED` all of that
@@ -131,7 +134,7 @@ impl BuildpacksStage {
 
     /// Pulls what is missing and pins both images by their ids.
     async fn prepare_images(&self, builder: &Builder, ctx: &StageContext) -> Result<images::Images, Failure> {
-        let puller = images::Puller { engine: &self.engine, logins: &self.pull, ctx };
+        let puller = images::Puller { engine: &self.engine, logins: &self.pull, platform: &self.platform, ctx };
         let lifecycle = puller.ensure(&self.config.lifecycle_image).await?;
         let inspected = puller.ensure(&builder.image).await?;
         images::Images::read(&builder.image, inspected, lifecycle)
