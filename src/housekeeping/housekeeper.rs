@@ -21,7 +21,6 @@ use crate::source::GitSourceStage;
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// After a sweep that could not remove all, as while the Engine is away; then twice that, and so on.
 const SWEEP_AGAIN: Duration = Duration::from_secs(5);
-const ENGINE_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// What is kept per service is forgotten when it was not built for so long.
 const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -70,11 +69,6 @@ impl Housekeeper {
             Some(why) => Err(why.clone()),
             None => Ok(()),
         }
-    }
-
-    /// Whether the Engine answers now. One that hangs costs a few seconds.
-    pub async fn engine_answers(&self) -> bool {
-        tokio::time::timeout(ENGINE_ANSWERS_WITHIN, self.engine.ping()).await.is_ok_and(|answer| answer.is_ok())
     }
 
     /// Removes what no live attempt of this worker owns; whether all of it went.

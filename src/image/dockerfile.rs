@@ -30,6 +30,9 @@ use crate::stage::StageContext;
 /// An Engine that takes longer to remove an image hangs: housekeeping removes it later.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A build that prints nothing waits so long for the Engine's word that it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Builds Dockerfiles through the Engine's BuildKit, each in a session of its own.
 pub struct DockerfileStage {
     config: BuildConfig,
@@ -126,6 +129,15 @@ impl DockerfileStage {
                 false => Err(engine_lost(&format!("it was being stopped when it said: {}", failure.cause))),
             },
         }
+    }
+
+    /// Whether the Engine answers now. One that hangs costs a few seconds.
+    pub async fn engine_answers(&self, ctx: &StageContext) -> bool {
+        let tasks = BuildTasks::new(&ctx.tasks);
+        let _stop = tasks.stop.clone().drop_guard();
+        let asked = timeout(ANSWERS_WITHIN, takes_requests(&self.config.engine_socket, &tasks)).await;
+        tasks.end().await;
+        asked.unwrap_or(false)
     }
 
     /// Removes this build's untagged image when nothing else needs it (after the push, or when the job was cancelled),

@@ -63,6 +63,8 @@ impl Attempt {
                 biased;
                 Some(stop) = stops.recv() => Event::Stop(stop),
                 result = &mut pipeline => {
+                    // Its connection is one of the tasks that are waited for.
+                    engine_answers = None;
                     ctx.tasks.close();
                     if tokio::time::timeout(TEAR_DOWN, ctx.tasks.wait()).await.is_err() {
                         tracing::warn!("parts of the build did not end within {} s; housekeeping will look for them", TEAR_DOWN.as_secs());
@@ -96,7 +98,7 @@ impl Attempt {
                     if listening.silent_for() < config.build_silence_timeout {
                         continue;
                     }
-                    engine_answers = Some(self.shared.housekeeper.engine_answers().boxed());
+                    engine_answers = Some(self.shared.stages.dockerfile.engine_answers(&ctx).boxed());
                     continue;
                 }
             };
