@@ -15,7 +15,7 @@ use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
-use crate::config::{Config, WorkerConfig};
+use crate::config::{Config, RegistryConfig, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
@@ -68,17 +68,23 @@ async fn start(
     secrets: Arc<ActiveSecrets>,
     signals: &mut Signals,
 ) -> Exit {
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tasks.spawn(stop.clone().run_until_cancelled_owned(name_the_registry(config.registry.clone())));
+    let dashboard = async {
+        until_reached("the dashboard", || report::check(&config.dashboard)).await;
+        pending::<Infallible>().await
+    };
     let reached = tokio::select! {
         reached = reach_parts(&config, &identity) => reached,
-        never = name_the_far_end(&config, || report::check(&config.dashboard)) => match never {},
+        never = dashboard => match never {},
         () = signals.next() => {
             tracing::info!("stopped before every part was reached");
             return Exit::Ok;
         }
     };
     let (queue, engine) = reached;
-    let tasks = TaskTracker::new();
-    let stop = CancellationToken::new();
     let halt = CancellationToken::new();
     let (gate, notices) = queue.run(&tasks, stop.clone());
 
@@ -127,13 +133,11 @@ async fn start(
         keeping.housekeeper.run(source, context, buildpacks, stopped).await;
     });
 
-    let (looking, stopped) = (shared.clone(), stop.clone());
-    tasks.spawn(async move {
-        tokio::select! {
-            never = name_the_far_end(&looking.config, || looking.reporter.check()) => match never {},
-            () = stopped.cancelled() => {}
-        }
-    });
+    // Asked by who reports to it, this time: with a key that it refuses no job is claimed.
+    let looking = shared.clone();
+    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        until_reached("the dashboard", || looking.reporter.check()).await;
+    }));
 
     let resumed = tokio::select! {
         resumed = take_up(&shared) => Some(resumed),
@@ -190,11 +194,10 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
     })
 }
 
-/// Names what a build needs only at its end, while it is not there. Nothing waits for it: each job tries it again.
-async fn name_the_far_end<F: Future<Output = Result<(), String>>>(config: &Config, dashboard: impl FnMut() -> F) -> Infallible {
-    let dashboard = until_reached("the dashboard", dashboard);
-    let registry = until_reached("the registry", || async {
-        match registry::check(config.registry.clone()).await {
+/// Names the registry, which a build needs only at its end, while it is not there. Nothing waits for it: each job tries it again.
+async fn name_the_registry(config: RegistryConfig) {
+    until_reached("the registry", || async {
+        match registry::check(config.clone()).await {
             // Said once: refused logins that are repeated may lock the account.
             Err(refused) if refused.code != Code::RegistryUnreachable => {
                 tracing::error!("{refused} It is tried again by each job.");
@@ -202,9 +205,8 @@ async fn name_the_far_end<F: Future<Output = Result<(), String>>>(config: &Confi
             }
             reached => reached,
         }
-    });
-    tokio::join!(dashboard, registry);
-    pending().await
+    })
+    .await;
 }
 
 async fn reach_parts(config: &Config, identity: &WorkerIdentity) -> (Arc<Queue>, bollard::Docker) {
