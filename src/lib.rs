@@ -11,6 +11,7 @@ pub mod exit;
 pub mod memory;
 pub mod telemetry;
 
+pub mod peer;
 pub mod protocol;
 pub mod secrets;
 pub mod stage;

@@ -1,6 +1,7 @@
 //! PURE: how a job ends, and why it failed, in words a user understands.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,11 +123,18 @@ pub struct Failure {
     pub code: Code,
     pub cause: String,
     pub way_out: String,
+    /// How long the peer asked to be left alone (`Retry-After`). Of the moment: it is not stored.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     pub fn new(code: Code, cause: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self { code, cause: cause.into(), way_out: way_out.into() }
+        Self { code, cause: cause.into(), way_out: way_out.into(), retry_after: None }
+    }
+    /// The same, by a peer that named the time after which it may be asked again.
+    pub fn asking_for(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
     }
     /// What a stage returns when its token has tripped. The attempt's owner knows why and replaces it.
     pub fn interrupted() -> Self {

@@ -19,6 +19,7 @@ use super::challenge::{self, Challenge};
 use super::manifest::read_at_most;
 use super::push_failure::one_line;
 use super::target::Target;
+use crate::peer::retry_after;
 use crate::protocol::{Code, Failure};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,8 +35,8 @@ pub(super) enum Trouble {
     Unreachable(String),
     #[error("it refused the credentials: {0}")]
     Denied(String),
-    #[error("it answered {0}")]
-    Status(String),
+    #[error("it answered {said}")]
+    Status { said: String, retry_after: Option<Duration> },
     #[error("{0}")]
     Protocol(String),
 }
@@ -53,12 +54,13 @@ impl Trouble {
         }
         Trouble::Unreachable(one_line(&text))
     }
-    pub(super) fn from_status(host: &str, status: StatusCode, body: &str) -> Self {
+    /// `retry_after`: that header's value in time.
+    pub(super) fn from_status(host: &str, status: StatusCode, body: &str, retry_after: Option<Duration>) -> Self {
         let said =
             if body.is_empty() { format!("{status} from {host}") } else { format!("{status} from {host}: {}", one_line(body)) };
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Trouble::Denied(said),
-            _ => Trouble::Status(said),
+            _ => Trouble::Status { said, retry_after },
         }
     }
     /// `doing`: what failed, with the registry's host, without a full stop.
@@ -71,11 +73,15 @@ impl Trouble {
                 Code::RegistryDenied,
                 "Check the registry's user and password, and their right to pull from and push to the repository.",
             ),
-            Trouble::Status(_) | Trouble::Protocol(_) => {
+            Trouble::Status { .. } | Trouble::Protocol(_) => {
                 (Code::RegistryUnreachable, "See the registry's own log for the reason.")
             }
         };
-        Failure::new(code, format!("{doing}: {self}."), way_out)
+        let patience = match self {
+            Trouble::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        Failure::new(code, format!("{doing}: {self}."), way_out).asking_for(patience)
     }
 }
 
@@ -139,13 +145,13 @@ impl RegistryHttp {
         let challenge = asked(&response, &url)?;
         let answered_basic_already = known.is_some() && challenge == Challenge::Basic;
         if answered_basic_already {
-            return Err(Trouble::from_status(&target.host, StatusCode::UNAUTHORIZED, ""));
+            return Err(Trouble::from_status(&target.host, StatusCode::UNAUTHORIZED, "", None));
         }
         let authorization = self.authorize(target, &challenge, Freshness::New).await?;
         self.known().challenges.insert(api, challenge);
         let response = attempt(Some(authorization)).await.map_err(|error| Trouble::transport(&error))?;
         match response.status() {
-            StatusCode::UNAUTHORIZED => Err(Trouble::from_status(&target.host, StatusCode::UNAUTHORIZED, "")),
+            StatusCode::UNAUTHORIZED => Err(Trouble::from_status(&target.host, StatusCode::UNAUTHORIZED, "", None)),
             _ => Ok(response),
         }
     }
@@ -209,7 +215,7 @@ impl RegistryHttp {
         let status = response.status();
         // A token server's answer may repeat what it was sent: its text stays out of sight.
         if !status.is_success() {
-            return Err(Trouble::from_status(realm.host_str().unwrap_or("the token server"), status, ""));
+            return Err(Trouble::from_status(realm.host_str().unwrap_or("the token server"), status, "", retry_after(response.headers())));
         }
         let body = read_at_most(response, 1 << 20).await?;
         let answer: TokenAnswer = serde_json::from_slice(&body)

@@ -9,6 +9,7 @@ use reqwest::Response;
 
 use super::http_auth::{RegistryHttp, Trouble};
 use super::target::Target;
+use crate::peer::retry_after;
 
 /// Manifests are a few KiB; the specification lets a registry refuse more than this.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -99,8 +100,9 @@ async fn expect_success(target: &Target, response: Response) -> Result<Response,
     if status.is_success() {
         return Ok(response);
     }
+    let patience = retry_after(response.headers());
     let body = read_at_most(response, 64 << 10).await.unwrap_or_default();
-    Err(Trouble::from_status(&target.host, status, &String::from_utf8_lossy(&body)))
+    Err(Trouble::from_status(&target.host, status, &String::from_utf8_lossy(&body), patience))
 }
 
 pub(super) async fn read_at_most(mut response: Response, limit: usize) -> Result<bytes::Bytes, Trouble> {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
+
+use crate::peer::parse_retry_after;
 
 /// The meaning of one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +46,6 @@ impl Answer {
             _ => Answer::Away { why: format!("it answers {status}"), retry_after: None },
         }
     }
-}
-
-/// Seconds, or a date (RFC 9110, 10.2.3). A date that has passed is no wait.
-fn parse_retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-    Some((date - now).try_into().unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]

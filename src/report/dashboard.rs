@@ -9,10 +9,10 @@ use std::time::Instant;
 use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::answer::Answer;
-use super::circuit::{Change, Circuit};
 use super::client::{Client, Post};
 use super::pace::{Pace, jittered, random};
 use crate::config::DashboardConfig;
+use crate::peer::{Change, Circuit};
 use crate::protocol::{DeploymentId, LogPost, LogType};
 
 /// Posts under way at once, all deployments together; one of each deployment.

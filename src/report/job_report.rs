@@ -157,9 +157,9 @@ impl JobReport {
 
     fn redacted(&self, outcome: &Outcome) -> Outcome {
         let clean = |f: &Failure| Failure {
-            code: f.code,
             cause: cut_chars(&self.redactor.redact(&safe_text(&f.cause)), FAILURE_CHARS),
             way_out: cut_chars(&self.redactor.redact(&safe_text(&f.way_out)), FAILURE_CHARS),
+            ..*f
         };
         match outcome {
             Outcome::Builded { .. } => outcome.clone(),

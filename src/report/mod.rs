@@ -5,7 +5,6 @@
 
 mod answer;
 mod batch;
-mod circuit;
 mod client;
 mod dashboard;
 mod job_report;

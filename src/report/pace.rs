@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::peer::RETRY_AFTER_MAX;
+
 /// The reporter's patience. `Default` is what the daemon runs with.
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -29,7 +31,7 @@ impl Default for Pace {
             base: Duration::from_millis(250),
             cap: Duration::from_secs(30),
             denied_base: Duration::from_secs(5),
-            retry_after_max: Duration::from_secs(300),
+            retry_after_max: RETRY_AFTER_MAX,
             doubt_cap: Duration::from_secs(5),
             refuse_after: Duration::from_secs(5 * 60),
             fence_timeout: Duration::from_secs(3),

@@ -20,6 +20,7 @@ use super::redirect;
 use super::resolver::GuardedResolver;
 use super::site::Site;
 use crate::config::GitConfig;
+use crate::peer::retry_after;
 use crate::protocol::{Failure, GitCredentials};
 
 /// Some hosts look for `git/` before they speak git.
@@ -235,15 +236,13 @@ impl Session {
     fn expect(&self, response: &reqwest::Response, content_type: &str) -> Result<(), Failure> {
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         if !response.status().is_success() {
-            return Err(failures::refused(
-                &self.site,
-                Answer {
-                    status: response.status().as_u16(),
-                    authenticated: self.credentials.is_some(),
-                    retry_after: header(RETRY_AFTER.as_str()),
-                    rate_limited: header("x-ratelimit-remaining") == Some("0"),
-                },
-            ));
+            let answer = Answer {
+                status: response.status().as_u16(),
+                authenticated: self.credentials.is_some(),
+                retry_after: header(RETRY_AFTER.as_str()),
+                rate_limited: header("x-ratelimit-remaining") == Some("0"),
+            };
+            return Err(failures::refused(&self.site, answer).asking_for(retry_after(response.headers())));
         }
         let given = header(CONTENT_TYPE.as_str()).unwrap_or("nothing");
         if given.split(';').next().map(str::trim) != Some(content_type) {

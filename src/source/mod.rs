@@ -42,6 +42,7 @@ use http::Session;
 use mirror::Mirrors;
 use progress::Progress;
 use site::Site;
+pub use site::host_of;
 use walk::Limits;
 
 /// How often a long fetch says how far it is.

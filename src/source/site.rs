@@ -9,19 +9,24 @@ use crate::protocol::{Code, Failure};
 /// Names the host and the repository in log lines and failures. Never holds credentials: those are not part of the URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Site {
-    /// `github.com`, or `host:port` where the port is not the scheme's own.
+    /// As [`host_of`] has it.
     pub(super) host: String,
     /// `octo/hello`.
     pub(super) repository: String,
 }
 
+/// The git server of `url`: `github.com`, or `host:port` where the port is not the scheme's own.
+pub fn host_of(url: &Url) -> String {
+    let name = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{name}:{port}"),
+        None => name.to_owned(),
+    }
+}
+
 impl Site {
     pub(super) fn of(url: &Url) -> Site {
-        let name = url.host_str().unwrap_or_default();
-        let host = match url.port() {
-            Some(port) => format!("{name}:{port}"),
-            None => name.to_owned(),
-        };
+        let host = host_of(url);
         let path = url.path().trim_matches('/');
         Site { host, repository: path.strip_suffix(".git").unwrap_or(path).to_owned() }
     }

@@ -90,7 +90,7 @@ impl Attempt {
                 }
                 _ = silence.tick(), if !late && engine_answers.is_none() => {
                     // Time in which the build may not go on is not its own.
-                    if matches!(*at.borrow(), Step::Turn | Step::Gate) {
+                    if matches!(*at.borrow(), Step::Turn | Step::Gate | Step::Peer) {
                         listening.touch();
                         let later = deadline.deadline() + silence.period();
                         deadline.as_mut().reset(later);
@@ -157,7 +157,7 @@ impl Attempt {
 
     fn redacted(&self, failure: Failure) -> Failure {
         let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(&safe_text(text))).into_owned();
-        Failure { code: failure.code, cause: mask(&failure.cause), way_out: mask(&failure.way_out) }
+        Failure { cause: mask(&failure.cause), way_out: mask(&failure.way_out), ..failure }
     }
 
     /// A build's turn: beside the others, or alone for a job that has ended with dead workers before.

@@ -17,6 +17,7 @@ use super::single_build::{BuildFrom, SingleBuild};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
+use crate::peer::Peers;
 use crate::protocol::{
     BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_text,
 };
@@ -113,7 +114,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     if let Some(warning) = ctx.redactor.warning() {
         ctx.warn(warning);
     }
-    let stages = Stages { source, context, dockerfile, buildpacks, registry };
+    let stages = Stages { source, context, dockerfile, buildpacks, registry, peers: Peers::default() };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();
     if tokio::time::timeout(Duration::from_secs(30), ctx.tasks.wait()).await.is_err() {

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::{Mutex, watch};
 
-use super::retry::RetryPolicy;
+use super::retry::{RetryPolicy, longest_wait};
 use super::way::{self, Way};
 use crate::context::{BuildContext, ContextStage};
 use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage};
+use crate::peer::{Peer, Peers, Turn};
 use crate::protocol::{Code, Failure, Job};
 use crate::queue::Gate;
 use crate::registry::{PushedImage, RegistryStage, attempt_tag};
-use crate::source::{GitSourceStage, SourceTree};
+use crate::source::{GitSourceStage, SourceTree, host_of};
 use crate::stage::StageContext;
 
 /// Where a job is on its way. `Display` is what a time-out names.
@@ -30,6 +31,8 @@ pub enum Step {
     Export,
     /// Waiting until this worker can prove its lease again: silence here is not the job's fault.
     Gate,
+    /// Waiting until a peer that does not answer may be tried again. Not the job's fault either.
+    Peer,
     Push,
 }
 
@@ -43,6 +46,7 @@ impl std::fmt::Display for Step {
             Step::Buildpacks => "building with buildpacks",
             Step::Export => "exporting the image to the registry",
             Step::Gate => "waiting for Redis",
+            Step::Peer => "waiting for a part that does not answer",
             Step::Push => "pushing the image",
         })
     }
@@ -56,6 +60,8 @@ pub struct Stages {
     pub buildpacks: BuildpacksStage,
     /// `None` only in `slipway build` without `--push`.
     pub registry: Option<RegistryStage>,
+    /// Which of those that the stages talk to do not answer at present.
+    pub peers: Peers,
 }
 
 /// One run of the stages for one attempt.
@@ -173,10 +179,7 @@ impl Pipeline<'_> {
 
     async fn wait_for(&self, gate: &mut Gate) -> Result<(), Failure> {
         self.step.send_replace(Step::Gate);
-        tokio::select! {
-            () = gate.open() => Ok(()),
-            () = self.ctx.cancel.cancelled() => Err(Failure::interrupted()),
-        }
+        self.unless_stopped(gate.open()).await
     }
 
     /// Tries a stage again as the policy says. Each new try is told in the job's log with the reason.
@@ -185,28 +188,62 @@ impl Pipeline<'_> {
         step: Step,
         mut stage: impl FnMut() -> F,
     ) -> Result<T, Failure> {
+        let peers = self.peers_of(step);
         let mut first_failure: Option<Instant> = None;
         let mut tries = 0;
         loop {
-            if self.ctx.cancel.is_cancelled() {
-                return Err(Failure::interrupted());
-            }
+            let turn = self.turn(&peers, &mut first_failure, tries).await?;
             self.step.send_replace(step);
-            let failure = match stage().await {
+            let result = stage().await;
+            tries += 1;
+            let of_peer = self.stages.peers.ended(turn, &peers, result.as_ref().err(), |n| full_jitter(longest_wait(n)));
+            let failure = match result {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            tries += 1;
             let since = first_failure.get_or_insert_with(Instant::now).elapsed();
             let Some(longest) = self.policy.next(&failure, tries, since) else {
                 return Err(failure);
             };
-            let wait = full_jitter(longest);
+            // Where a peer is to blame its wait counts, for all jobs together.
+            let wait = of_peer.unwrap_or_else(|| full_jitter(longest));
             self.ctx.warn(format!("{failure} Trying again in {:.1} s ({step}, try {}).", wait.as_secs_f32(), tries + 1));
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.ctx.cancel.cancelled() => return Err(Failure::interrupted()),
+            if of_peer.is_none() {
+                self.unless_stopped(tokio::time::sleep(wait)).await?;
             }
+        }
+    }
+
+    /// Waits until the stage may be tried: at once, unless one of its peers does not answer.
+    async fn turn(&self, peers: &[Peer], first_failure: &mut Option<Instant>, tries: u32) -> Result<Turn, Failure> {
+        if self.ctx.cancel.is_cancelled() {
+            return Err(Failure::interrupted());
+        }
+        let Some(away) = self.stages.peers.away(peers) else {
+            return Ok(Turn::default());
+        };
+        self.step.send_replace(Step::Peer);
+        if tries == 0 {
+            self.ctx.warn(format!("Other jobs found that {away} does not answer; this one goes on as soon as it does."));
+        }
+        let until = *first_failure.get_or_insert_with(Instant::now) + self.policy.patience();
+        self.unless_stopped(self.stages.peers.turn(peers, until)).await
+    }
+
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            waited = waiting => Ok(waited),
+            () = self.ctx.cancel.cancelled() => Err(Failure::interrupted()),
+        }
+    }
+
+    /// Whom a stage talks to.
+    fn peers_of(&self, step: Step) -> Vec<Peer> {
+        match step {
+            Step::Source => vec![Peer::Git(host_of(&self.job.git.url))],
+            Step::Build => vec![Peer::Engine],
+            Step::Buildpacks | Step::Export | Step::Push => vec![Peer::Engine, Peer::Registry],
+            Step::Turn | Step::Context | Step::Gate | Step::Peer => Vec::new(),
         }
     }
 }

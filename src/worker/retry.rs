@@ -23,15 +23,24 @@ impl RetryPolicy {
         let again = match failure.code {
             // A refusal stays a refusal; the registry stage has renewed its token already.
             Code::RegistryDenied => false,
-            // A second push of a layer hangs on the dead connection of the first: only an Engine restart helps.
-            Code::RegistryStalled => false,
             Code::WorkerInternal => false,
-            code if away(code) => since < self.window,
+            code if away(code) && since < self.window => true,
             _ => failure.is_retryable() && tries < self.limit,
         };
-        let doubled = FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(16));
-        again.then(|| doubled.min(LONGEST_WAIT))
+        again.then(|| longest_wait(tries.saturating_sub(1)))
     }
+}
+
+impl RetryPolicy {
+    /// How long a job waits for a peer that does not answer before it tries by itself, from its first failure on.
+    pub fn patience(&self) -> Duration {
+        self.window.max(LONGEST_WAIT)
+    }
+}
+
+/// The longest time to wait after so many failures before this one: of one job, or of all that asked a peer.
+pub fn longest_wait(failures: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT)
 }
 
 /// The peer was not there at all: it comes back in its own time.
@@ -43,6 +52,8 @@ fn away(code: Code) -> bool {
             | Code::EngineUnreachable
             | Code::EngineLost
             | Code::RegistryUnreachable
+            // The Engine holds on to the dead connection until the registry lets go of it: a later push then goes on.
+            | Code::RegistryStalled
             | Code::BuildPullUnreachable
     )
 }
@@ -75,6 +86,14 @@ mod tests {
         assert!(wait(Code::RegistryUnreachable, 40, 600).is_some());
         assert!(wait(Code::GitStalled, 20, 600).is_some(), "a server that hangs is as far away as one that refuses");
         assert_eq!(wait(Code::RegistryUnreachable, 40, 901), None);
+        assert!(wait(Code::RegistryStalled, 9, 600).is_some());
+    }
+
+    #[test]
+    fn without_a_window_a_peer_that_is_away_has_a_bounded_number_of_tries() {
+        let policy = RetryPolicy { window: Duration::ZERO, ..POLICY };
+        let again = |tries| policy.next(&Failure::new(Code::GitUnreachable, "", ""), tries, Duration::ZERO).is_some();
+        assert_eq!([again(1), again(3), again(4)], [true, true, false]);
     }
 
     #[test]

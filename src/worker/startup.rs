@@ -20,6 +20,7 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
+use crate::peer::Peers;
 use crate::protocol::Code;
 use crate::queue::{Claim, IdentityError, IdentityLock, Queue, WorkerIdentity};
 use crate::registry::{self, RegistryStage, STALL_TIMEOUT};
@@ -191,6 +192,7 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
             cache.join("buildpacks"),
         ),
         registry: Some(RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT)),
+        peers: Peers::default(),
     })
 }
 

@@ -67,7 +67,7 @@ impl Break {
             Break::Trickle => LinkFault::Trickle { bytes: 64, pause: Duration::from_millis(50) },
             Break::Cut => LinkFault::Cut,
             Break::Busy => LinkFault::Answer503,
-            Break::TooMany => LinkFault::Answer429,
+            Break::TooMany => LinkFault::Answer429 { retry_after: 1 },
         }
     }
 }

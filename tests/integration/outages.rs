@@ -150,6 +150,30 @@ async fn a_git_server_that_answers_503_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_git_server_that_asks_for_patience_is_asked_once_not_once_by_each_job() {
+    let mut rig = Rig::with(|options| options.builds(6)).await;
+    let repository = Repository::public(HELLO);
+    let git = Proxy::tcp(&parts().git).await;
+    git.set(Fault::Answer429 { retry_after: 6 });
+    let jobs: Vec<_> = (0..6).map(|_| Job::of(&repository).git_at(&git.url(), None)).collect();
+    rig.push(&jobs[0]).await;
+    rig.dashboard.wait_for_line(&jobs[0].id, "asks to wait 6", SOON).await;
+    for job in &jobs[1..] {
+        rig.push(job).await;
+        let waits = format!("Other jobs found that the git server {} does not answer", git.address());
+        rig.dashboard.wait_for_line(&job.id, &waits, SOON).await;
+    }
+    assert_eq!(git.connections(), 1, "the first job's alone");
+    git.set(Fault::Pass);
+    for job in &jobs {
+        rig.built(job).await;
+        let failed = rig.dashboard.log(&job.id).matches("Trying again").count();
+        assert_eq!(failed, usize::from(job.id == jobs[0].id), "{}", rig.dashboard.log(&job.id));
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_registry_that_is_cut_off_in_mid_push_is_pushed_to_again_without_a_second_build() {
     let registry = Proxy::tcp(&parts().registry).await;
     let mut rig = Rig::with(|options| options.set("REGISTRY_HOST", &registry.address())).await;

@@ -26,8 +26,8 @@ pub enum Fault {
     Delay(Duration),
     /// New connections are answered with `503` whatever they ask; present ones pass on.
     Answer503,
-    /// The same with `429` and `Retry-After: 1`.
-    Answer429,
+    /// The same with `429`, and a wait in seconds that it asks for.
+    Answer429 { retry_after: u64 },
 }
 
 #[derive(Clone)]
@@ -108,6 +108,11 @@ impl Proxy {
         let mut traffic = self.traffic.subscribe();
         let waited = tokio::time::timeout(within, async { traffic.wait_for(|t| enough(t)).await.map(|_| ()) }).await;
         assert!(waited.is_ok(), "{what} through the proxy: not within {within:?}. Seen: {:?}", *self.traffic.borrow());
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.traffic.borrow().connections
     }
 
     pub fn set(&self, fault: Fault) {
@@ -204,9 +209,11 @@ async fn connection<C: AsyncRead + AsyncWrite + Unpin>(mut client: C, target: Ta
     let at_first = *orders.faults.borrow();
     match at_first {
         Fault::Cut | Fault::Refuse => return,
-        Fault::Answer503 | Fault::Answer429 => {
-            let status =
-                if at_first == Fault::Answer503 { "503 Service Unavailable" } else { "429 Too Many Requests\r\nRetry-After: 1" };
+        Fault::Answer503 | Fault::Answer429 { .. } => {
+            let status = match at_first {
+                Fault::Answer429 { retry_after } => format!("429 Too Many Requests\r\nRetry-After: {retry_after}"),
+                _ => "503 Service Unavailable".to_owned(),
+            };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let mut request = [0; 4096];
             // Whatever was asked: the answer is the same, and a client that has gone needs none.

@@ -1,10 +1,11 @@
-//! PURE: one circuit for the dashboard. While it is open one try at a time goes out, by whoever's turn it is, not one per job.
+//! PURE: one circuit for one peer. While it is open one try at a time goes out, by whoever's turn it is, not one per job.
 
 use std::time::{Duration, Instant};
 
-/// So many different ids in a row answered with 404 or 500, and none taken between, are the dashboard's trouble, not the ids'.
+/// So many different ids in a row answered with 404 or 500, and none taken between, are the peer's trouble, not the ids'.
 const DOUBTS: u32 = 3;
 
+/// The health of one peer. `Default`: closed, it answers.
 #[derive(Debug, Default)]
 pub struct Circuit {
     open: Option<Open>,
@@ -17,7 +18,7 @@ struct Open {
     until: Instant,
     /// Failures in a row.
     failures: u32,
-    /// The dashboard itself asked for this wait (Retry-After).
+    /// The peer itself asked for this wait (`Retry-After`).
     asked: bool,
 }
 
@@ -35,7 +36,7 @@ impl Circuit {
         self.open.map(|o| o.until)
     }
 
-    /// An answer that shows a healthy dashboard. One to a post that was under way before does not shorten a wait that it asked for.
+    /// An answer that shows a healthy peer. One to a try that was under way before does not shorten a wait that it asked for.
     pub fn passed(&mut self, probe: bool) -> Change {
         self.doubts = 0;
         self.last_doubted = None;
@@ -45,8 +46,8 @@ impl Circuit {
         if self.open.take().is_some() { Change::Closed } else { Change::Same }
     }
 
-    /// No answer, or "later". `wait` is given the number of failures before this one. A failure of a post that was already under
-    /// way when the circuit opened does not count again, unless the dashboard asks for a longer wait (`at_least`).
+    /// No answer, or "later". `wait` is given the number of failures before this one. A failure of a try that was already under
+    /// way when the circuit opened does not count again, unless the peer asks for a longer wait (`at_least`).
     pub fn failed(
         &mut self,
         now: Instant,
@@ -69,7 +70,7 @@ impl Circuit {
         change
     }
 
-    /// 404 or 500: this id's trouble, or the dashboard's. `id`: anything that tells ids apart.
+    /// 404 or 500: this id's trouble, or the peer's. `id`: anything that tells ids apart.
     pub fn doubted(&mut self, now: Instant, probe: bool, id: u64, wait: impl FnOnce(u32) -> Duration) -> Change {
         if self.open.is_some() {
             return if probe { self.failed(now, true, None, wait) } else { Change::Same };
