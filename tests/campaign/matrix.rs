@@ -1,10 +1,11 @@
 //! Every stage × every fault: a job is brought to the stage, the fault comes and goes, and the job ends as it would have.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::arrive::arrive;
@@ -45,22 +46,28 @@ pub fn short(seed: u64) -> Vec<Cell> {
     faults.into_iter().zip(stages).map(|(fault, stage)| Cell { stage: *stage, fault }).collect()
 }
 
+/// Cases that are on their way to their stage at a time: then most of them only wait, and many fit.
+const ARRIVING: usize = 6;
+
 pub async fn run(cells: Vec<Cell>, options: &Options) -> Vec<(Cell, Found)> {
     let slots = Rc::new(Semaphore::new(options.at_once));
+    let arriving = Arc::new(Semaphore::new(ARRIVING));
     let mut running = JoinSet::new();
     for round in 0..options.rounds {
-        for cell in cells.iter().copied().filter(|c| c.name().contains(&options.only)) {
-            let (slots, seed, outage) = (slots.clone(), options.seed + round as u64, options.outage);
+        for cell in cells.iter().copied().filter(|c| options.wants(&c.name())) {
+            let (slots, arriving) = (slots.clone(), arriving.clone());
+            let (seed, outage) = (options.seed + round as u64, options.outage);
             running.spawn_local(async move {
                 let _slot = slots.acquire().await.expect("never closed");
-                (cell, one(cell, seed, outage).await)
+                let on_its_way = arriving.acquire_owned().await.expect("never closed");
+                (cell, one(cell, seed, outage, on_its_way).await)
             });
         }
     }
     running.join_all().await
 }
 
-async fn one(cell: Cell, seed: u64, outage: Duration) -> Found {
+async fn one(cell: Cell, seed: u64, outage: Duration, on_its_way: OwnedSemaphorePermit) -> Found {
     let ecr = matches!(cell.fault, Fault::Away(Part::Ecr, _));
     let case = Case {
         name: cell.name(),
@@ -75,6 +82,7 @@ async fn one(cell: Cell, seed: u64, outage: Duration) -> Found {
             // A step that prints while the part is away; a longer one shows nothing more.
             let lasts = outage.min(Duration::from_secs(20));
             let job = arrive(fleet, cell.stage, lasts, &mut random).await;
+            drop(on_its_way);
             let owner = match fleet.owner(&job).await {
                 Some(owner) => owner,
                 None => random.below(fleet.nodes.len() as u64) as usize,

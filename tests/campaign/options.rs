@@ -12,7 +12,7 @@ The campaign: workers on the real parts, faults at every stage, and the invarian
     --matrix           every stage × every fault                                            (MATRIX=1)
     --turns N          two hosts, each cut from Redis by turns for longer than its lease, N times   (TURNS)
     --takeover         dead, stopped, frozen workers; jobs that kill workers; newer jobs    (TAKEOVER=1)
-    --only WORD        of the matrix and the take-overs only what has WORD in its name      (ONLY)
+    --only WORD,WORD   of the matrix and the take-overs only what has one of these in its name   (ONLY)
     --seed N           what random numbers begin with; the same for each run unless given   (SEED)
     --rounds N         each case of the matrix N times                                      (ROUNDS)
     --outage-seconds N how long a part stays away                                           (OUTAGE_SECONDS)
@@ -35,6 +35,13 @@ pub struct Options {
     pub at_once: usize,
     /// Nothing in particular was asked for: the short form.
     pub short: bool,
+}
+
+impl Options {
+    /// Whether what is called `name` is to be run.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.split(',').any(|word| name.contains(word))
+    }
 }
 
 pub enum Asked {

@@ -39,7 +39,7 @@ const STORIES: [(&str, Story); 9] = [
 
 pub async fn run(options: &Options) -> Vec<Found> {
     let mut running = JoinSet::new();
-    for (name, story) in STORIES.into_iter().filter(|(name, _)| name.contains(&options.only)) {
+    for (name, story) in STORIES.into_iter().filter(|(name, _)| options.wants(name)) {
         let case = Case {
             name: name.to_owned(),
             seed: options.seed,
