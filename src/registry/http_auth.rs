@@ -215,7 +215,12 @@ impl RegistryHttp {
         let status = response.status();
         // A token server's answer may repeat what it was sent: its text stays out of sight.
         if !status.is_success() {
-            return Err(Trouble::from_status(realm.host_str().unwrap_or("the token server"), status, "", retry_after(response.headers())));
+            return Err(Trouble::from_status(
+                realm.host_str().unwrap_or("the token server"),
+                status,
+                "",
+                retry_after(response.headers()),
+            ));
         }
         let body = read_at_most(response, 1 << 20).await?;
         let answer: TokenAnswer = serde_json::from_slice(&body)

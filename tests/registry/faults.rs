@@ -10,7 +10,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// Passes bytes to the registry until `limit` of them have gone up, then nothing more, and keeps the connections open.
@@ -18,6 +18,7 @@ pub struct StallingProxy {
     pub address: SocketAddr,
     /// Told when the limit was reached.
     pub stalled: Arc<Notify>,
+    limit: watch::Sender<u64>,
     _tasks: JoinSet<()>,
 }
 
@@ -29,26 +30,35 @@ impl StallingProxy {
         let sent = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         let notify = stalled.clone();
+        let (limit, limits) = watch::channel(limit);
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(client, upstream.clone(), limit, sent.clone(), notify.clone()));
+                connections.spawn(pass(client, upstream.clone(), limits.clone(), sent.clone(), notify.clone()));
             }
         });
-        Self { address, stalled, _tasks: tasks }
+        Self { address, stalled, limit, _tasks: tasks }
+    }
+
+    /// From now on everything passes, what was held up as well.
+    pub fn heal(&self) {
+        self.limit.send_replace(u64::MAX);
     }
 }
 
-async fn pass(client: TcpStream, upstream: String, limit: u64, sent: Arc<AtomicU64>, stalled: Arc<Notify>) {
+async fn pass(client: TcpStream, upstream: String, mut limit: watch::Receiver<u64>, sent: Arc<AtomicU64>, stalled: Arc<Notify>) {
     let Ok(server) = TcpStream::connect(upstream).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let up = async {
         let mut buffer = vec![0; 16 << 10];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
-            if sent.fetch_add(n as u64, Ordering::Relaxed) + n as u64 > limit {
+            let so_far = sent.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
+            if so_far > *limit.borrow() {
                 stalled.notify_one();
-                std::future::pending::<()>().await;
+                if limit.wait_for(|limit| so_far <= *limit).await.is_err() {
+                    return;
+                }
             }
             if to_server.write_all(&buffer[..n]).await.is_err() {
                 break;

@@ -132,6 +132,25 @@ async fn a_registry_that_stalls_in_the_middle_of_a_push_ends_it_with_the_cure() 
 }
 
 #[tokio::test]
+async fn a_push_that_stalled_is_done_when_it_is_tried_again_and_the_registry_answers() {
+    let proxy = StallingProxy::before(registry_host(), 2 << 20).await;
+    let attempt = Attempt::new();
+    let image = attempt.image(8 * MEGABYTE).await;
+    let config = RegistryConfig::Generic(generic(&proxy.address.to_string()));
+    let stage = RegistryStage::new(config, rig::engine().await, Duration::from_secs(1));
+    // The second one hangs on the connection of the first, which the Engine holds on to.
+    for _ in 0..2 {
+        assert_eq!(stage.push(&image, &attempt.ctx).await.unwrap_err().code, Code::RegistryStalled);
+    }
+    proxy.heal();
+    let pushed = stage.push(&image, &attempt.ctx).await.unwrap();
+
+    let there = digest_in_registry(&format!("octo/{}", attempt.ctx.service), &attempt.tag()).await;
+    assert_eq!(there.as_deref(), Some(pushed.reference.digest()));
+    stage.release(&image).await;
+}
+
+#[tokio::test]
 async fn a_cancel_in_the_middle_of_a_push_ends_it_at_once_and_leaves_no_name() {
     let proxy = StallingProxy::before(registry_host(), 2 << 20).await;
     let attempt = Attempt::new();
