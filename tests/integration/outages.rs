@@ -174,6 +174,20 @@ async fn a_git_server_that_asks_for_patience_is_asked_once_not_once_by_each_job(
 }
 
 #[tokio::test]
+async fn time_that_a_part_asks_for_is_not_taken_from_the_build() {
+    let mut rig = Rig::with(|options| options.set("BUILD_TIMEOUT", "6")).await;
+    let repository = Repository::public(HELLO);
+    let git = Proxy::tcp(&parts().git).await;
+    git.set(Fault::Answer429 { retry_after: 9 });
+    let job = Job::of(&repository).git_at(&git.url(), None);
+    rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "asks to wait 9", SOON).await;
+    git.set(Fault::Pass);
+    rig.built(&job).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_registry_that_is_cut_off_in_mid_push_is_pushed_to_again_without_a_second_build() {
     let registry = Proxy::tcp(&parts().registry).await;
     let mut rig = Rig::with(|options| options.set("REGISTRY_HOST", &registry.address())).await;
