@@ -2,7 +2,7 @@
 //!
 //! job in ([`queue`]) → [`source`] → [`context`] → [`image`] → [`registry`] → report out ([`report`]).
 //!
-//! [`worker`] drives a job along that way; [`stage`] is what each of its stages is handed. [`protocol`] holds the words that all of them
+//! [`worker`] drives a job along that way; [`stage`] is what each of its stages is handed; [`peer`] knows which of those that they talk to answer. [`protocol`] holds the words that all of them
 //! speak and does no I/O; [`secrets`] makes sure that what is secret cannot be printed; [`housekeeping`] keeps the host tidy behind them.
 
 pub mod cli;
