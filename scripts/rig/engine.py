@@ -108,6 +108,9 @@ class Engine:
             "ip-masq": "false",
             "ip-forward": "false",
             "shutdown-timeout": "1",
+            # By default five layers at a time for all pushes: many jobs that each hold one back would hold up all others.
+            "max-concurrent-uploads": "500",
+            "max-concurrent-downloads": "500",
         }
         argv = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc"]
         argv += ["bash", "-c", _PRIVATE + self.serve, "engine", str(directory), *(f"--{k}={v}" for k, v in flags.items())]
