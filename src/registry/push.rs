@@ -18,6 +18,9 @@ use super::target::{Credentials, Target};
 use crate::protocol::{Code, Failure};
 use crate::stage::StageContext;
 
+/// How long a push may wait in the Engine's queue behind others: an upload that hangs there holds its place for ever.
+const QUEUED_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
 /// How a push that did not succeed ended.
 #[derive(Debug)]
 pub(super) enum PushError {
@@ -45,12 +48,18 @@ pub(super) async fn push(
 ) -> Result<String, PushError> {
     let started = Instant::now();
     let mut moved_at = started;
+    let mut said_queued = false;
     let mut lines = Lines::default();
     let mut progress = Progress::default();
     let mut stream = std::pin::pin!(raw_push(engine, target, tag).map_err(PushError::Failed)?);
     loop {
-        let chunk = match timeout_at(moved_at + stall_timeout, stream.next()).await {
-            Err(_) => return Err(PushError::Failed(stalled(&target.host, stall_timeout))),
+        let patience = if progress.is_queued() { QUEUED_TIMEOUT } else { stall_timeout };
+        if progress.is_queued() && !said_queued {
+            said_queued = true;
+            ctx.info("The Engine uploads other layers first (its max-concurrent-uploads).");
+        }
+        let chunk = match timeout_at(moved_at + patience, stream.next()).await {
+            Err(_) => return Err(PushError::Failed(stalled(&target.host, patience))),
             Ok(None) => break,
             Ok(Some(Err(error))) => return Err(broken(target, &error)),
             Ok(Some(Ok(chunk))) => chunk,

@@ -27,6 +27,9 @@ pub(super) enum Event {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LayerState {
+    /// The registry is asked whether it has the layer.
+    Preparing,
+    /// In the Engine's own queue: it uploads so many layers at a time, of all pushes together (`max-concurrent-uploads`, 5).
     Waiting,
     /// Bytes on their way, before compression.
     Pushing {
@@ -133,7 +136,8 @@ impl RawLine {
 fn layer_state(status: &str, progress: Option<RawProgress>) -> Option<LayerState> {
     let bytes = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
     match status {
-        "Preparing" | "Waiting" => Some(LayerState::Waiting),
+        "Preparing" => Some(LayerState::Preparing),
+        "Waiting" => Some(LayerState::Waiting),
         "Pushing" => {
             let (sent, total) = progress.map_or((0, 0), |p| (bytes(p.current), bytes(p.total)));
             // The Engine counts the tar's padding too and ends a little above the layer's size.
@@ -216,6 +220,17 @@ impl Progress {
         self.has_broken
     }
 
+    /// Whether all that is left to do waits in the Engine's queue behind other pushes: that nothing moves is not the registry's fault.
+    pub(super) fn is_queued(&self) -> bool {
+        use LayerState::{Preparing, Pushed, Pushing, Retrying, Reused, Waiting};
+        let mut left = self.layers.values().map(|l| &l.state).filter(|s| !matches!(s, Pushed | Reused)).peekable();
+        left.peek().is_some()
+            && left.all(|state| match state {
+                Waiting => true,
+                Preparing | Pushing { .. } | Retrying(_) | Pushed | Reused => false,
+            })
+    }
+
     /// `sha256:…` once the registry has the manifest.
     pub(super) fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
@@ -258,7 +273,7 @@ impl Progress {
             match layer.state {
                 LayerState::Pushed => counts.pushed += 1,
                 LayerState::Reused => counts.reused += 1,
-                LayerState::Waiting | LayerState::Pushing { .. } | LayerState::Retrying(_) => {}
+                LayerState::Preparing | LayerState::Waiting | LayerState::Pushing { .. } | LayerState::Retrying(_) => {}
             }
             counts.sent += layer.sent;
         }
@@ -276,7 +291,7 @@ struct Counts {
 
 impl Layer {
     fn new(state: LayerState) -> Self {
-        let mut layer = Self { state: LayerState::Waiting, size: 0, sent: 0 };
+        let mut layer = Self { state: LayerState::Preparing, size: 0, sent: 0 };
         layer.enter(state);
         layer
     }
@@ -284,7 +299,7 @@ impl Layer {
         match state {
             LayerState::Pushing { sent, total } => (self.sent, self.size) = (sent, self.size.max(total)),
             LayerState::Pushed => self.sent = self.sent.max(self.size),
-            LayerState::Reused | LayerState::Waiting | LayerState::Retrying(_) => self.sent = 0,
+            LayerState::Reused | LayerState::Preparing | LayerState::Waiting | LayerState::Retrying(_) => self.sent = 0,
         }
         self.state = state;
     }

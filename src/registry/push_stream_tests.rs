@@ -133,3 +133,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_push_whose_layers_wait_behind_others_in_the_engine_is_queued_and_one_that_asks_or_sends_is_not() {
+    let layer = |id: &str, state| Event::Layer { id: id.to_owned(), state };
+    let mut progress = Progress::default();
+    assert!(!progress.is_queued(), "nothing is known of it yet");
+    progress.apply(&layer("a", LayerState::Preparing));
+    progress.apply(&layer("b", LayerState::Waiting));
+    assert!(!progress.is_queued(), "the registry is asked for a");
+    progress.apply(&layer("a", LayerState::Reused));
+    assert!(progress.is_queued());
+    progress.apply(&layer("b", LayerState::Pushing { sent: 1, total: 2 }));
+    assert!(!progress.is_queued());
+    progress.apply(&layer("b", LayerState::Pushed));
+    assert!(!progress.is_queued(), "the manifest is sent");
+}
