@@ -189,6 +189,12 @@ pub async fn a_job_of_the_same_service_further_back_supersedes_this_one_unbuilt(
     redis.push(&job("new", "svc")).await;
     let worker = redis.worker().await;
     assert_eq!(worker.claim().await.fate, ClaimFate::Superseded { by: id("new") });
+    // However it is written, and whatever else is in it.
+    let _: i64 = redis.cmd(&["LPUSH", "q", &job("older", "svc2")]).await;
+    redis
+        .push(r#"{"x":{"serviceId":"other"}, "deployment\u0049d":"newer", "serviceId" : "svc2", "branch":"main", "repositoryName":"o/r", "gitProvider":{}}"#)
+        .await;
+    assert_eq!(worker.claim().await.fate, ClaimFate::Superseded { by: id("newer") });
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use slipway::config::QueueConfig;
 use slipway::protocol::Code;
 use slipway::queue::{
-    CancelFound, ClaimFate, Fenced, GateState, Keys, Notice, Producer, Queue, QueueError, Telling, WorkerIdentity, rule,
+    CancelFound, ClaimFate, Fenced, GateState, Keys, Notice, Producer, Queue, QueueError, Standing, Telling, WorkerIdentity, rule,
 };
 
 use crate::proxy::{Link, Proxy};
@@ -129,6 +129,35 @@ async fn a_primary_that_became_a_read_only_replica_is_named_and_the_worker_goes_
     .await;
     assert_eq!(name(&next), "d2");
     assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_failover_that_lost_the_last_writes_takes_no_job_from_its_owner_and_gives_none_twice() {
+    let mut primary = Redis::with(&["--repl-diskless-sync-delay", "0"]).await;
+    let replica = Redis::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
+    let proxy = Proxy::to(primary.port).await;
+    let worker = primary.worker_behind(&proxy).await;
+    for name in ["running", "queued"] {
+        primary.push(&job(name, name)).await;
+    }
+    let running = worker.claim().await;
+    let held = worker.claimed();
+    until(20, "the claim is replicated", async || replica.len(&held).await == 1 && replica.len("q").await == 1).await;
+    // It is promoted; what the old primary still does it never hears of.
+    let _: () = replica.cmd(&["REPLICAOF", "NO", "ONE"]).await;
+    let queued = worker.claim().await;
+    assert_eq!((name(&queued), replica.len("q").await), ("queued", 1));
+    primary.kill();
+    proxy.lead_to(replica.port);
+    for claim in [&running, &queued] {
+        until(20, "the new primary is found", async || worker.queue.may_post(claim, Telling::Status).await.is_ok()).await;
+        assert_eq!(worker.queue.store_outcome(claim, &builded()).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(claim, Telling::End).await.unwrap(), Fenced::Stored);
+        worker.queue.acknowledge(claim).await.unwrap();
+    }
+    replica.push(&job("next", "s3")).await;
+    assert_eq!(name(&within(20, worker.queue.claim()).await), "next", "what ended is not in the queue again");
+    assert_eq!((replica.len("q").await, replica.len(&held).await), (0, 1));
 }
 
 #[tokio::test]
@@ -272,7 +301,14 @@ pub async fn all_keys_of_a_queue_lie_in_one_slot_and_the_protocol_works_on_a_clu
         assert!(worker.queue.give_back(&next).await.unwrap());
         let again = worker.claim().await;
         worker.queue.dead_letter(&again, "{}").await.unwrap();
-        worker.queue.release().await.unwrap();
+        for n in ["older", "newer", "newest"] {
+            producer.enqueue(job(n, "one").as_bytes(), &id(n), false).await.unwrap();
+        }
+        assert_eq!(worker.claim().await.fate, ClaimFate::Superseded { by: id("newer") });
+        let back = Worker::start(&config, worker.die().await, Duration::from_secs(60)).await;
+        assert_eq!(back.queue.resume().await.unwrap().len(), 2, "the superseded and the cancelled one");
+        assert!(matches!(back.queue.standing(&id("older")).await.unwrap(), Standing::Ours { .. }));
+        back.queue.release().await.unwrap();
     }
 }
 
