@@ -16,5 +16,7 @@ mod forgotten;
 mod hosts;
 #[path = "queue/late.rs"]
 mod late;
+#[path = "queue/servers.rs"]
+mod servers;
 #[path = "queue/trouble.rs"]
 mod trouble;

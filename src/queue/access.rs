@@ -58,7 +58,8 @@ pub const COMMANDS: &[&str] = &[
 /// What an administrator types after `ACL SETUSER <name> on ><password>`.
 pub fn rule(keys: &Keys, cancel_channel: &str) -> String {
     let commands: Vec<String> = COMMANDS.iter().map(|c| format!("+{c}")).collect();
-    format!("~{} ~{} &{cancel_channel} &{} {}", keys.queue, keys.pattern(), keys.notices, commands.join(" "))
+    // On Redis 6.2 a new user has all channels, and none can be added to those.
+    format!("~{} ~{} resetchannels &{cancel_channel} &{} {}", keys.queue, keys.pattern(), keys.notices, commands.join(" "))
 }
 
 /// Without these the protocol works, a little slower or less well informed.

@@ -220,14 +220,17 @@ impl Shared {
         }
         let held = self.link.command(redis::cmd("LLEN").arg(&self.claimed)).await?;
         match usize::from_redis_value(held) {
-            Ok(held) if held > self.live.all().len() => self.give_back_unknown().await,
+            Ok(held) if held > self.live.len() => self.give_back_unknown().await,
             _ => Ok(()),
         }
     }
 
     /// Nothing is claimed meanwhile: the caller holds `claiming`.
     async fn give_back_unknown(&self) -> Result<(), QueueError> {
-        for claim in self.unknown_claims(true).await?.iter().filter(|c| c.deployment.is_some()) {
+        let unknown = self.unknown_claims(true).await?;
+        // What names no job goes back too: who claims it next puts it into the dead letter list.
+        let nameless = self.live.unknown_nameless(unknown.iter());
+        for claim in unknown.iter().filter(|c| c.deployment.is_some()).chain(nameless) {
             self.ask_give_back(claim, "1").await?;
         }
         Ok(())

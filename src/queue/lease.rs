@@ -47,7 +47,7 @@ impl Shared {
             if answer.text(0) == "held" {
                 self.left_in_order = answer.text(2).contains("\"released\":true");
                 let (server, _) = self.link.session().await?;
-                self.keep_epoch(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id }, boot_time());
+                self.keep_epoch(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id.clone() }, boot_time());
                 return Ok(());
             }
             let left = answer.number(1).unwrap_or_default();
@@ -174,7 +174,7 @@ impl Shared {
             _ => return Ok(Held::ByAnother),
         };
         let (server, _) = self.link.session().await?;
-        self.recognise(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id }, asked).await?;
+        self.recognise(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id.clone() }, asked).await?;
         Ok(held)
     }
 
@@ -201,7 +201,7 @@ impl Shared {
         }
         let answer = self.link.run(call).await?;
         let (server, _) = self.link.session().await?;
-        let now = Epoch { value: answer.text(0).to_owned(), run_id: server.run_id };
+        let now = Epoch { value: answer.text(0).to_owned(), run_id: server.run_id.clone() };
         if self.seen_epoch() != Some(now) {
             // Not the Redis that the records were seen in: the keeper writes them again before anything is called lost.
             self.lease_doubted.notify_one();

@@ -1,5 +1,6 @@
 //! The connection that scripts run on: one, shared, made anew when it broke.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -53,41 +54,40 @@ impl Server {
 pub(super) struct Link {
     pub(super) dial: Dial,
     client: redis::Client,
-    state: Mutex<State>,
+    /// Read with every command, so by a lock that nobody waits with.
+    open: RwLock<Option<Arc<Open>>>,
+    /// Held by who connects.
+    dialing: Mutex<Dialing>,
 }
 
 #[derive(Default)]
-struct State {
-    open: Option<Open>,
-    generation: u64,
+struct Dialing {
     failures: u32,
     failed: Option<(Instant, QueueError)>,
 }
 
-#[derive(Clone)]
 struct Open {
     connection: MultiplexedConnection,
-    generation: u64,
     since: Instant,
-    server: Server,
+    server: Arc<Server>,
 }
 
 impl Link {
     pub(super) fn new(dial: Dial) -> Result<Self, QueueError> {
-        Ok(Self { client: dial.client()?, dial, state: Mutex::default() })
+        Ok(Self { client: dial.client()?, dial, open: RwLock::default(), dialing: Mutex::default() })
     }
     /// Runs a script. Every one is idempotent: after an error the caller may run it again.
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Answer, QueueError> {
-        let mut open = self.open().await?;
-        let answer = call.run(&mut open.connection, open.server.takes_flags()).await;
-        let value = self.judge(&open, answer).await?;
+        let open = self.open().await?;
+        let answer = call.run(&mut open.connection.clone(), open.server.takes_flags()).await;
+        let value = self.judge(&open, answer)?;
         Answer::read(value).ok_or_else(|| self.dial.said("a script answered in another shape"))
     }
     /// Runs a plain command.
     pub(super) async fn command(&self, cmd: &redis::Cmd) -> Result<Value, QueueError> {
-        let mut open = self.open().await?;
-        let answer = cmd.query_async(&mut open.connection).await;
-        self.judge(&open, answer).await
+        let open = self.open().await?;
+        let answer = cmd.query_async(&mut open.connection.clone()).await;
+        self.judge(&open, answer)
     }
     /// Names the key that is of a wrong type, where that is the trouble.
     pub(super) async fn named(&self, keys: &Keys, more: &[(&str, &str)], error: QueueError) -> QueueError {
@@ -101,46 +101,52 @@ impl Link {
         error
     }
     /// What the server said of itself, and since when the connection has held without a break.
-    pub(super) async fn session(&self) -> Result<(Server, Instant), QueueError> {
+    pub(super) async fn session(&self) -> Result<(Arc<Server>, Instant), QueueError> {
         let open = self.open().await?;
-        Ok((open.server, open.since))
+        Ok((open.server.clone(), open.since))
     }
     /// A connection that did not answer in time, or broke, is given up: a half-open one would not get better.
-    async fn judge<T>(&self, open: &Open, answer: Result<T, RedisError>) -> Result<T, QueueError> {
+    fn judge<T>(&self, open: &Arc<Open>, answer: Result<T, RedisError>) -> Result<T, QueueError> {
         let error = match answer {
             Ok(value) => return Ok(value),
             Err(e) => e,
         };
         let explained = explain(&self.dial.address, &error, &self.dial.rule);
         if error.is_io_error() || error.is_unrecoverable_error() || explained.wants_new_connection() {
-            let mut state = self.state.lock().await;
-            if state.open.as_ref().is_some_and(|o| o.generation == open.generation) {
-                state.open = None;
+            let mut now = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            if now.as_ref().is_some_and(|o| Arc::ptr_eq(o, open)) {
+                *now = None;
             }
         }
         Err(explained)
     }
-    async fn open(&self) -> Result<Open, QueueError> {
-        let mut state = self.state.lock().await;
-        if let Some(open) = &state.open {
-            return Ok(open.clone());
+    fn now_open(&self) -> Option<Arc<Open>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    async fn open(&self) -> Result<Arc<Open>, QueueError> {
+        if let Some(open) = self.now_open() {
+            return Ok(open);
         }
-        if let Some((at, error)) = &state.failed
-            && at.elapsed() < pause(state.failures)
+        let mut dialing = self.dialing.lock().await;
+        // Somebody else connected meanwhile.
+        if let Some(open) = self.now_open() {
+            return Ok(open);
+        }
+        if let Some((at, error)) = &dialing.failed
+            && at.elapsed() < pause(dialing.failures)
         {
             return Err(error.clone());
         }
         match self.connect().await {
             Ok((connection, server)) => {
-                state.generation += 1;
-                (state.failures, state.failed) = (0, None);
-                let open = Open { connection, generation: state.generation, since: Instant::now(), server };
-                state.open = Some(open.clone());
+                *dialing = Dialing::default();
+                let open = Arc::new(Open { connection, since: Instant::now(), server: Arc::new(server) });
+                *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
                 Ok(open)
             }
             Err(error) => {
-                state.failures = state.failures.saturating_add(1);
-                state.failed = Some((Instant::now(), error.clone()));
+                dialing.failures = dialing.failures.saturating_add(1);
+                dialing.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }

@@ -1,6 +1,7 @@
 //! The attempts that this process has, in memory: what is looked after at each renewal, and written again into an empty Redis.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attempt::{Claim, ClaimFate};
@@ -26,15 +27,32 @@ pub(super) enum Word {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Live(Mutex<HashMap<DeploymentId, Attempt>>);
+pub(super) struct Live {
+    attempts: Mutex<HashMap<DeploymentId, Attempt>>,
+    /// Elements that name no job: they have no record, and nobody is told of them. Equal ones are interchangeable.
+    nameless: Mutex<HashMap<Element, usize>>,
+}
+
+/// Length of an element and a checksum of what was read of it.
+type Element = (u64, u32);
+
+fn element(claim: &Claim) -> Element {
+    (claim.size(), crc32fast::hash(&claim.payload))
+}
 
 impl Live {
     fn map(&self) -> MutexGuard<'_, HashMap<DeploymentId, Attempt>> {
         // Nothing panics with the lock held, and a map is whole between two calls.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn nameless(&self) -> MutexGuard<'_, HashMap<Element, usize>> {
+        self.nameless.lock().unwrap_or_else(PoisonError::into_inner)
     }
     pub(super) fn begin(&self, claim: &Claim) {
-        let Some(id) = &claim.deployment else { return };
+        let Some(id) = &claim.deployment else {
+            *self.nameless().entry(element(claim)).or_default() += 1;
+            return;
+        };
         let outcome = match &claim.fate {
             ClaimFate::Ended(outcome) => Some(outcome.clone()),
             _ => None,
@@ -49,7 +67,15 @@ impl Live {
     }
     /// Forgets this attempt, not a later one of the same deployment.
     pub(super) fn end(&self, claim: &Claim) {
-        let Some(id) = &claim.deployment else { return };
+        let Some(id) = &claim.deployment else {
+            if let Entry::Occupied(mut held) = self.nameless().entry(element(claim)) {
+                *held.get_mut() -= 1;
+                if *held.get() == 0 {
+                    held.remove();
+                }
+            }
+            return;
+        };
         let mut map = self.map();
         if map.get(id).is_some_and(|a| is_same(a, claim)) {
             map.remove(id);
@@ -64,6 +90,22 @@ impl Live {
         if let Some(attempt) = self.map().get_mut(id).filter(|a| is_same(a, claim)) {
             change(attempt);
         }
+    }
+    /// How many elements it has in hand.
+    pub(super) fn len(&self) -> usize {
+        self.map().len() + self.nameless().values().sum::<usize>()
+    }
+    /// Of the elements of this worker's list that name no job, those that are not in hand.
+    pub(super) fn unknown_nameless<'a>(&self, claims: impl Iterator<Item = &'a Claim>) -> Vec<&'a Claim> {
+        let mut held = self.nameless().clone();
+        let is_unknown = |claim: &&Claim| match held.get_mut(&element(claim)) {
+            Some(n @ 1..) => {
+                *n -= 1;
+                false
+            }
+            _ => true,
+        };
+        claims.filter(|c| c.deployment.is_none()).filter(is_unknown).collect()
     }
     pub(super) fn all(&self) -> Vec<Attempt> {
         self.map().values().cloned().collect()

@@ -167,7 +167,7 @@ impl Queue {
             Mode::Plain(plain) => plain.claim().await,
         }
     }
-    /// Whether this worker takes on more jobs. Those that are to be built come by [`Queue::claim`], which its caller awaits or does not;
+    /// Whether this worker takes on more jobs: not before it has said so. Those that are to be built come by [`Queue::claim`], which its caller awaits or does not;
     /// those that were cancelled in the queue come by themselves, and stay there meanwhile.
     pub fn allow_claims(&self, may: bool) {
         if let Mode::Scripts(shared) = &self.mode {

@@ -42,7 +42,7 @@ pub(super) struct Shared {
     /// Held by who waits for a job.
     pub(super) asking: Mutex<()>,
     pub(super) wake: Mutex<Wake>,
-    /// Jobs that were cancelled while they were queued may be claimed now.
+    /// Jobs that were cancelled while they were queued may be claimed now. Not before the worker has said so: it looks for room first.
     pub(super) may_claim: AtomicBool,
     /// Asks the lease keeper to look now.
     pub(super) lease_doubted: Notify,
@@ -84,7 +84,7 @@ impl Shared {
             post_timeout,
             live: Live::default(),
             claiming: Mutex::default(),
-            may_claim: AtomicBool::new(true),
+            may_claim: AtomicBool::new(false),
             has_resumed: AtomicBool::new(false),
             asking: Mutex::default(),
             lease_doubted: Notify::new(),

@@ -6,7 +6,7 @@ use crate::proxy::{Link, Proxy};
 use crate::rig::*;
 
 #[tokio::test]
-async fn a_pushed_job_is_claimed_to_the_byte_and_stays_in_the_workers_list_until_it_is_acknowledged() {
+pub async fn a_pushed_job_is_claimed_to_the_byte_and_stays_in_the_workers_list_until_it_is_acknowledged() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
     let payload = r#"{ "deploymentId":"d1", "serviceId":"s1", "branch":"main", "repositoryName":"o/r", "gitProvider":{}, "ports":[], "x":1.50, "y":"\u003cé" }"#;
@@ -66,7 +66,7 @@ async fn take_all(_: &str, worker: &Worker) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_no_job_is_claimed_without_a_record_and_ends_in_the_dead_letter_list() {
+pub async fn what_is_no_job_is_claimed_without_a_record_and_ends_in_the_dead_letter_list() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
     for payload in ["not json", "", "{}", r#"{"deploymentId":"../x"}"#, r#"{"deploymentId":7}"#, "[1]", "null", "not json"] {
@@ -99,7 +99,7 @@ async fn an_element_above_the_limit_is_not_read_and_goes_to_the_dead_letter_list
 }
 
 #[tokio::test]
-async fn a_claim_whose_caller_goes_away_is_not_lost() {
+pub async fn a_claim_whose_caller_goes_away_is_not_lost() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
     for n in 0..50 {
@@ -180,7 +180,7 @@ async fn a_newer_job_whose_record_is_gone_takes_no_waiting_jobs_place() {
 }
 
 #[tokio::test]
-async fn a_job_of_the_same_service_further_back_supersedes_this_one_unbuilt() {
+pub async fn a_job_of_the_same_service_further_back_supersedes_this_one_unbuilt() {
     let redis = Redis::start().await;
     for n in 0..40 {
         redis.push(&job(&format!("other{n}"), &format!("s{n}"))).await;
@@ -189,6 +189,12 @@ async fn a_job_of_the_same_service_further_back_supersedes_this_one_unbuilt() {
     redis.push(&job("new", "svc")).await;
     let worker = redis.worker().await;
     assert_eq!(worker.claim().await.fate, ClaimFate::Superseded { by: id("new") });
+    // However it is written, and whatever else is in it.
+    let _: i64 = redis.cmd(&["LPUSH", "q", &job("older", "svc2")]).await;
+    redis
+        .push(r#"{"x":{"serviceId":"other"}, "deployment\u0049d":"newer", "serviceId" : "svc2", "branch":"main", "repositoryName":"o/r", "gitProvider":{}}"#)
+        .await;
+    assert_eq!(worker.claim().await.fate, ClaimFate::Superseded { by: id("newer") });
 }
 
 #[tokio::test]
@@ -212,7 +218,7 @@ async fn a_newer_job_that_was_cancelled_supersedes_nothing() {
 }
 
 #[tokio::test]
-async fn the_same_deployment_pushed_twice_waits_in_the_record_and_is_dropped_after_a_good_end() {
+pub async fn the_same_deployment_pushed_twice_waits_in_the_record_and_is_dropped_after_a_good_end() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
     redis.push(&job("d1", "s1")).await;

@@ -25,7 +25,7 @@ async fn an_end_is_stored_once_and_the_same_end_may_be_stored_again() {
 }
 
 #[tokio::test]
-async fn an_end_that_was_not_sent_yet_is_voided_by_a_cancel() {
+pub async fn an_end_that_was_not_sent_yet_is_voided_by_a_cancel() {
     let redis = Redis::start().await;
     let mut worker = redis.worker().await;
     let producer = Producer::connect(&redis.config()).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_cancel_after_a_failed_that_may_have_been_seen_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_cancel_of_a_queued_job_takes_it_out_of_the_queue_and_reports_it_without_a_build_slot() {
+pub async fn a_cancel_of_a_queued_job_takes_it_out_of_the_queue_and_reports_it_without_a_build_slot() {
     let redis = Redis::start().await;
     let mut worker = redis.worker().await;
     let producer = Producer::connect(&redis.config()).await.unwrap();
@@ -126,6 +126,28 @@ async fn a_cancel_of_a_queued_job_takes_it_out_of_the_queue_and_reports_it_witho
     assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
     worker.queue.acknowledge(&claim).await.unwrap();
     assert_eq!(producer.cancel(&id("d77")).await.unwrap(), CancelFound::Ended);
+}
+
+#[tokio::test]
+async fn a_worker_that_has_not_looked_for_room_yet_leaves_a_cancelled_job_in_the_queue() {
+    let redis = Redis::start().await;
+    let (identity, _lock) = slipway::queue::WorkerIdentity::open(tempfile::tempdir().unwrap().path()).unwrap();
+    let queue = slipway::queue::Queue::connect(&redis.config(), identity, std::time::Duration::from_secs(60)).await.unwrap();
+    let (tasks, stop) = (tokio_util::task::TaskTracker::new(), tokio_util::sync::CancellationToken::new());
+    redis.push(&job("running", "s1")).await;
+    let _running = queue.claim().await;
+    redis.push(&job("queued", "s2")).await;
+    let producer = Producer::connect(&redis.config()).await.unwrap();
+    assert_eq!(producer.cancel(&id("queued")).await.unwrap(), CancelFound::Queued);
+    producer.cancel(&id("running")).await.unwrap();
+    // The look of the start finds both.
+    let (_gate, mut notices) = queue.run(&tasks, stop.clone());
+    let Some(Notice::Cancelled(heard)) = within(5, notices.recv()).await else { panic!("claimed all the same") };
+    assert_eq!(heard.as_str(), "running");
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(500), notices.recv()).await.is_err());
+    queue.allow_claims(true);
+    let Some(Notice::Claimed(claim)) = within(30, notices.recv()).await else { panic!("not claimed") };
+    assert_eq!(name(&claim), "queued");
 }
 
 #[tokio::test]
@@ -148,7 +170,7 @@ async fn a_worker_that_may_claim_nothing_leaves_a_cancelled_job_in_the_queue_unt
 }
 
 #[tokio::test]
-async fn a_cancel_with_no_worker_there_waits_for_the_job() {
+pub async fn a_cancel_with_no_worker_there_waits_for_the_job() {
     let redis = Redis::start().await;
     let producer = Producer::connect(&redis.config()).await.unwrap();
     redis.push(&job("d1", "s1")).await;
@@ -223,7 +245,7 @@ async fn the_second_push_of_a_deployment_runs_when_the_first_ends_by_infrastruct
 }
 
 #[tokio::test]
-async fn a_restarted_worker_finds_its_claims_as_new_attempts_and_its_stored_ends_as_they_are() {
+pub async fn a_restarted_worker_finds_its_claims_as_new_attempts_and_its_stored_ends_as_they_are() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
     for payload in [job("d1", "s1"), job("d2", "s2"), "not json".into()] {

@@ -7,7 +7,7 @@ use crate::proxy::{Link, Proxy};
 use crate::rig::*;
 
 #[tokio::test]
-async fn a_redis_that_came_back_empty_gets_the_records_of_running_attempts_again() {
+pub async fn a_redis_that_came_back_empty_gets_the_records_of_running_attempts_again() {
     let mut redis = Redis::start().await;
     let mut worker = redis.worker().await;
     redis.push(&job("d1", "s1")).await;

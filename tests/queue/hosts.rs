@@ -9,7 +9,7 @@ use crate::proxy::{Link, Proxy};
 use crate::rig::*;
 
 #[tokio::test]
-async fn a_dead_workers_jobs_start_on_another_host_within_45_s_at_the_head_of_the_queue_as_their_records_say() {
+pub async fn a_dead_workers_jobs_start_on_another_host_within_45_s_at_the_head_of_the_queue_as_their_records_say() {
     let redis = Redis::start().await;
     let (one, two) = (redis.worker().await, redis.worker().await);
     for name in ["unfinished", "ended", "cancelled"] {

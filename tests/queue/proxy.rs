@@ -1,6 +1,8 @@
 //! A link to Redis that can be cut, or made to lose replies.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,6 +21,7 @@ pub enum Link {
 
 pub struct Proxy {
     pub port: u16,
+    leads_to: Arc<AtomicU16>,
     link: watch::Sender<Link>,
     _tasks: JoinSet<()>,
 }
@@ -28,12 +31,14 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let own = listener.local_addr().unwrap().port();
         let (link, seen) = watch::channel(Link::Whole);
+        let leads_to = Arc::new(AtomicU16::new(port));
+        let target = leads_to.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                let seen = seen.clone();
+                let (seen, port) = (seen.clone(), target.load(Ordering::Relaxed));
                 connections.spawn(async move {
                     if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
                         carry(client, server, seen).await;
@@ -41,7 +46,11 @@ impl Proxy {
                 });
             }
         });
-        Self { port: own, link, _tasks: tasks }
+        Self { port: own, leads_to, link, _tasks: tasks }
+    }
+    /// Where new connections lead from now on.
+    pub fn lead_to(&self, port: u16) {
+        self.leads_to.store(port, Ordering::Relaxed);
     }
     /// Connections that lived through a cut are closed when the link is whole again.
     pub fn set(&self, link: Link) {

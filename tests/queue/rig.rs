@@ -1,7 +1,9 @@
-//! A Redis of the test's own, and workers on it.
+//! A Redis of the test's own, or one of the servers that stand in for it, and workers on it.
 #![allow(dead_code)] // each file of tests takes what it needs
 
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,8 +18,36 @@ use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// The program that a test's server is.
+#[derive(Debug, Clone)]
+pub struct Program(PathBuf);
+
+thread_local! {
+    static PROGRAM: RefCell<Option<Program>> = const { RefCell::new(None) };
+}
+
+impl Program {
+    /// One that scripts/setup has put below `.parts`.
+    pub fn part(path: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".parts").join(path);
+        assert!(path.exists(), "{} is missing: run scripts/setup and see what it says of it", path.display());
+        Self(path)
+    }
+    /// Runs a test on it rather than on the Redis that is installed.
+    pub fn runs(self, test: fn()) {
+        PROGRAM.set(Some(self));
+        test();
+    }
+    /// What `SLIPWAY_TEST_REDIS_SERVER` names stands in for the installed Redis in a whole run.
+    fn of_this_test() -> Self {
+        let usual = || std::env::var_os("SLIPWAY_TEST_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from);
+        PROGRAM.with_borrow(|chosen| chosen.clone().unwrap_or_else(|| Self(usual())))
+    }
+}
+
 /// A server that ends with its owner.
 pub struct Redis {
+    program: Program,
     child: Child,
     pub port: u16,
     options: Vec<String>,
@@ -29,10 +59,11 @@ impl Redis {
         Self::with(&[]).await
     }
     pub async fn with(options: &[&str]) -> Self {
+        let program = Program::of_this_test();
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let options: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
-        let redis = Self { child: spawn(port, &dir, &options), port, options, dir };
+        let redis = Self { child: spawn(&program, port, &dir, &options), program, port, options, dir };
         redis.ready().await;
         redis
     }
@@ -46,7 +77,7 @@ impl Redis {
         self.child.wait().unwrap();
     }
     pub async fn revive(&mut self) {
-        self.child = spawn(self.port, &self.dir, &self.options);
+        self.child = spawn(&self.program, self.port, &self.dir, &self.options);
         self.ready().await;
     }
     pub fn signal(&self, signal: &str) {
@@ -120,6 +151,8 @@ impl Worker {
         let queue = Queue::connect(config, identity, post_timeout).await.unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (gate, notices) = queue.run(&tasks, stop.clone());
+        // As the daemon does when it has looked for room.
+        queue.allow_claims(true);
         Worker { queue, id, gate, notices, tasks, stop, dir }
     }
 }
@@ -136,8 +169,8 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(port: u16, dir: &TempDir, options: &[String]) -> Child {
-    Command::new("redis-server")
+fn spawn(program: &Program, port: u16, dir: &TempDir, options: &[String]) -> Child {
+    Command::new(&program.0)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .arg("--dir")
         .arg(dir.path())
@@ -145,7 +178,7 @@ fn spawn(port: u16, dir: &TempDir, options: &[String]) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is in PATH")
+        .unwrap_or_else(|e| panic!("{} does not start ({e}): run scripts/setup", program.0.display()))
 }
 
 /// One worker's queue with its tasks.

@@ -19,7 +19,7 @@ if holder ~= nonce then return {'fenced', holder or ''} end
 local last_token, last_id, last_attempt = string.match(redis.call('HGET', workers, worker .. '/claim') or '', '^(%S+) (%S*) (%d+)$')
 local replay = last_token == token
 local source, payload
-redis.call('LLEN', queue)
+local behind = redis.call('LLEN', queue) + redis.call('LLEN', incoming)
 if replay then
   payload = redis.call('LINDEX', claimed, -1)
 else
@@ -30,6 +30,7 @@ else
     source = queue
     payload = redis.call('LINDEX', queue, 0)
   end
+  behind = behind - 1
 end
 if not payload then return {'none'} end
 
@@ -67,7 +68,6 @@ end
 local function reply(rec)
   local fate, detail = decided(rec)
   if not fate then fate, detail = by_crashes() end
-  local behind = redis.call('LLEN', incoming) + redis.call('LLEN', queue)
   return {'claim', payload, digits(#payload), id, service or '', digits(rec.attempt), rec.seq, fate, detail, digits(behind),
     rec.lost_on or '', rec.lost_on and digits(rec.lost_attempt) or ''}
 end
