@@ -72,7 +72,8 @@ impl PhaseEnd {
                 ),
                 "Add a Dockerfile, or the files by which a buildpack knows the language (package.json, requirements.txt, go.mod, Procfile …).",
             ),
-            21 | 22 => Failure::new(
+            22 => self.operators(name, "A buildpack of the builder cannot be used. Check BUILDPACKS_BUILDERS."),
+            21 => Failure::new(
                 Code::BuildpacksDetectFailed,
                 format!("A buildpack failed while it looked at the repository{}{}.", self.looked(&["err: "]), self.last()),
                 "The log above has its message.",
@@ -87,7 +88,16 @@ impl PhaseEnd {
                 format!("A buildpack wrote a file that the lifecycle cannot read{}.", self.last()),
                 "Use another version of the buildpack.",
             ),
-            32 => self.operators(name, "The metadata of the previous image cannot be read; it was tried without."),
+            32 => self.operators(
+                name,
+                "It was tried without the previous image too. Check the run image and the builder (BUILDPACKS_BUILDERS).",
+            ),
+            // The exporter runs as the build did, without any capability.
+            62 if said(&["permission denied"]) => Failure::new(
+                Code::BuildpacksBuildFailed,
+                format!("The build left a file that may not be read{}.", self.last()),
+                "Have the build make it readable for its own user (chmod u+r; u+rx for a folder).",
+            ),
             137 => Failure::new(
                 Code::BuildpacksKilled,
                 format!("The {name} phase was killed."),
@@ -185,6 +195,11 @@ mod tests {
             Some(Code::RegistryUnreachable)
         );
         assert_eq!(code(Phase::Detect, 11, false, &[]), Some(Code::BuildpacksLifecycle));
+        assert_eq!(code(Phase::Detect, 22, false, &["failed to detect: open buildpack.toml"]), Some(Code::BuildpacksLifecycle));
+        assert_eq!(
+            code(Phase::Export, 62, false, &["failed to export: open /workspace/x: permission denied"]),
+            Some(Code::BuildpacksBuildFailed)
+        );
         assert_eq!(code(Phase::Build, 137, false, &[]), Some(Code::BuildpacksKilled));
     }
 
