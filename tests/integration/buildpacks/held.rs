@@ -1,6 +1,6 @@
 //! A job that is held in one of the lifecycle's phases, for as long as a test needs to do something to it there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -177,6 +177,20 @@ impl Held {
                 self.in_cache(&format!("mv {CACHE_METADATA} /cache/gone && : <>/cache/gone && rm /cache/gone")).await
             }
         }
+    }
+
+    /// Waits until the container that it was held in is gone, and returns when that was.
+    pub(super) async fn gone_since(&self, began: Instant) -> Duration {
+        eventually("the phase's container is gone", SOON, async || {
+            let containers = self.rig.engine.containers().await;
+            if containers.iter().any(|container| container.contains(&self.container)) {
+                Err(containers.join("\n"))
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        began.elapsed()
     }
 
     /// Lets the held phase itself go on.

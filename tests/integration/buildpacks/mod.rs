@@ -9,6 +9,7 @@ mod hostile;
 mod images;
 mod leaving;
 mod main_way;
+mod metadata;
 
 use crate::support::{Engine, Repository, parts};
 
