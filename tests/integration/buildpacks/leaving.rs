@@ -8,7 +8,7 @@ use crate::support::{Fault, WorkerOptions, eventually, left_in_engine};
 /// From the cancel, or from the moment at which the time is up, until the end is told, when nothing of the job is left.
 const GONE_WITHIN: Duration = Duration::from_secs(1);
 /// Time enough to get into every phase.
-const TIME: u64 = 12;
+const TIME: u64 = 20;
 
 async fn cancelled_in(phase: Phase) {
     let limits = [("BUILDPACKS_CPUS", "1.5"), ("BUILDPACKS_MEMORY", "512MiB"), ("BUILDPACKS_PIDS", "200")];
