@@ -14,6 +14,10 @@ pub struct BuildConfig {
     pub network: BuildNetwork,
     /// `BUILD_CACHE_MAX` bytes, default 20 GiB: BuildKit's cache is pruned down to it.
     pub cache_max_bytes: u64,
+    /// `CONTEXT_MAX` bytes, default 10 GiB: all files of a build together. 0: no limit.
+    pub context_max_bytes: u64,
+    /// `IMAGE_MAX` bytes, default 10 GiB. 0: no limit.
+    pub image_max_bytes: u64,
     /// `PULL_REGISTRIES`: read-only credentials for private base images, `host=user:password` separated by commas or new lines.
     pub pull_registries: Vec<PullCredentials>,
 }
@@ -49,6 +53,8 @@ impl BuildConfig {
             false => Ok(()),
             true => Err("is not supported: .git is never in the build context. Leave it out, or set it to false"),
         });
+        let context_max_bytes = r.size("CONTEXT_MAX", 0, "");
+        let image_max_bytes = r.size("IMAGE_MAX", 0, "");
         let pull_registries = r.given_parsed("PULL_REGISTRIES", pull_registries);
         no_git_dir?;
         Some(Self {
@@ -56,6 +62,8 @@ impl BuildConfig {
             platform: platform?,
             network: network?,
             cache_max_bytes: cache_max_bytes?,
+            context_max_bytes: context_max_bytes?,
+            image_max_bytes: image_max_bytes?,
             pull_registries: pull_registries?.unwrap_or_default(),
         })
     }

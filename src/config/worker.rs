@@ -17,12 +17,33 @@ pub struct WorkerConfig {
     pub build_timeout: Duration,
     /// `BUILD_SILENCE_TIMEOUT`, seconds, default 600: a build that prints nothing for so long is ended.
     pub build_silence_timeout: Duration,
+    /// `FETCH_TIMEOUT`, `CONTEXT_TIMEOUT`, `IMAGE_TIMEOUT`, `PUSH_TIMEOUT`, seconds: one try of a stage.
+    pub stages: StageTimeouts,
     /// `RETRY_LIMIT`: tries per stage after an infrastructure failure, the first included. Default 4.
     pub retry_limit: u32,
     /// `RETRY_WINDOW`, seconds, default 900: how long a stage keeps trying while its peer cannot be reached at all.
     pub retry_window: Duration,
     /// `MIN_FREE_DISK` bytes below which no job is claimed. Default 1 GiB.
     pub min_free_disk: u64,
+}
+
+/// How long one try of each stage may take. Zero: it has no limit of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StageTimeouts {
+    pub fetch: Duration,
+    pub context: Duration,
+    pub image: Duration,
+    pub push: Duration,
+}
+
+impl StageTimeouts {
+    fn read(r: &mut Reader) -> Option<Self> {
+        let fetch = r.duration_or_zero("FETCH_TIMEOUT");
+        let context = r.duration_or_zero("CONTEXT_TIMEOUT");
+        let image = r.duration_or_zero("IMAGE_TIMEOUT");
+        let push = r.duration_or_zero("PUSH_TIMEOUT");
+        Some(Self { fetch: fetch?, context: context?, image: image?, push: push? })
+    }
 }
 
 impl WorkerConfig {
@@ -35,6 +56,7 @@ impl WorkerConfig {
         let drain_timeout = r.duration_or_zero("DRAIN_TIMEOUT");
         let build_timeout = r.duration("BUILD_TIMEOUT");
         let build_silence_timeout = r.duration("BUILD_SILENCE_TIMEOUT");
+        let stages = StageTimeouts::read(r);
         let retry_limit = r.number("RETRY_LIMIT", 1..=20);
         let retry_window = r.duration_or_zero("RETRY_WINDOW");
         let min_free_disk = r.size("MIN_FREE_DISK", 0, "");
@@ -44,6 +66,7 @@ impl WorkerConfig {
             drain_timeout: drain_timeout?,
             build_timeout: build_timeout?,
             build_silence_timeout: build_silence_timeout?,
+            stages: stages?,
             retry_limit: retry_limit?,
             retry_window: retry_window?,
             min_free_disk: min_free_disk?,

@@ -18,6 +18,7 @@ use super::labels;
 use super::request::{BuildRequest, attempt_filter, build_query, source_labels};
 use super::services::{PullCredentialsService, SecretsService};
 use super::session::{SessionServices, open_session};
+use super::size_limits::image_within;
 use super::tasks::BuildTasks;
 use super::tenant::TenantNames;
 use crate::config::BuildConfig;
@@ -62,7 +63,7 @@ impl DockerfileStage {
         let end = self.run(context, commit, job, ctx, &tasks).await;
         tasks.end().await;
         match end {
-            Ok(End::Built(id)) => Ok(BuiltImage { id }),
+            Ok(End::Built(id)) => self.of_allowed_size(BuiltImage { id }, ctx).await,
             Ok(End::Stopped(image)) => {
                 if let Some(id) = image {
                     self.remove(&BuiltImage { id }).await;
@@ -102,7 +103,8 @@ impl DockerfileStage {
 
         let sent = Arc::new(Sent::default());
         let (shared_key, secrets) = (context.shared_key.clone(), SecretsService::new(context.secrets.clone()));
-        let files = ContextFiles::new(Arc::new(context), tasks.clone(), ctx.log.clone(), sent.clone());
+        let files =
+            ContextFiles::new(Arc::new(context), self.config.context_max_bytes, tasks.clone(), ctx.log.clone(), sent.clone());
         let services = SessionServices::new(files, secrets, PullCredentialsService::new(&self.config.pull_registries));
         let opening = async {
             let session_over = open_session(socket, &session, &shared_key, services, tasks).await?;
@@ -129,6 +131,25 @@ impl DockerfileStage {
                 false => Err(engine_lost(&format!("it was being stopped when it said: {}", failure.cause))),
             },
         }
+    }
+
+    /// An image that is larger than `IMAGE_MAX` is removed again.
+    async fn of_allowed_size(&self, image: BuiltImage, ctx: &StageContext) -> Result<BuiltImage, Failure> {
+        let max = self.config.image_max_bytes;
+        if max == 0 {
+            return Ok(image);
+        }
+        let measured = tokio::select! {
+            () = ctx.cancel.cancelled() => Err(Failure::interrupted()),
+            inspected = self.engine.inspect_image(&image.id) => match inspected {
+                Ok(inspected) => image_within(inspected.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0), max),
+                Err(error) => Err(engine_lost(&format!("{error}."))),
+            },
+        };
+        if measured.is_err() {
+            self.remove(&image).await;
+        }
+        measured.map(|()| image)
     }
 
     /// Whether the Engine answers now. One that hangs costs a few seconds.

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::reading::Readers;
 use super::select::{Filters, SelectError, select};
+use super::size_limits::context_within;
 use super::tasks::BuildTasks;
 use crate::context::{BuildContext, Content, ContextEntry, Effort, Spent};
 use crate::protocol::{Failure, LogSink, LogType};
@@ -63,15 +64,17 @@ impl Folder {
 pub struct ContextFiles {
     context: Arc<Folder>,
     dockerfile: Arc<Folder>,
+    /// `CONTEXT_MAX`; 0: no limit.
+    max_bytes: u64,
     tasks: BuildTasks,
     log: Arc<dyn LogSink>,
     sent: Arc<Sent>,
 }
 
 impl ContextFiles {
-    pub fn new(context: Arc<BuildContext>, tasks: BuildTasks, log: Arc<dyn LogSink>, sent: Arc<Sent>) -> Self {
+    pub fn new(context: Arc<BuildContext>, max_bytes: u64, tasks: BuildTasks, log: Arc<dyn LogSink>, sent: Arc<Sent>) -> Self {
         let dockerfile = Folder { entries: Some(dockerfile_entries(&context)), context: context.clone() };
-        Self { context: Arc::new(Folder::of(context)), dockerfile: Arc::new(dockerfile), tasks, log, sent }
+        Self { context: Arc::new(Folder::of(context)), dockerfile: Arc::new(dockerfile), max_bytes, tasks, log, sent }
     }
 }
 
@@ -106,6 +109,9 @@ impl FileSync for ContextFiles {
         // BuildKit looks for .dockerignore by a request of its own, which is none of the context's transfer
         let tells = is_context && filters.follow != [".dockerignore"];
         let selected: Arc<[u32]> = self.select(folder.clone(), filters).await?.into();
+        if is_context {
+            self.of_allowed_size(&folder, &selected)?;
+        }
 
         let (data, waiting) = mpsc::channel(PACKETS_WAITING);
         let readers = Readers::new(folder.clone(), selected.clone(), data.clone(), self.tasks.clone(), self.sent.clone());
@@ -131,6 +137,17 @@ impl FileSync for ContextFiles {
 }
 
 impl ContextFiles {
+    /// What is sent and what BuildKit still has of an earlier build count alike: the build works on all of it.
+    fn of_allowed_size(&self, folder: &Folder, selected: &[u32]) -> Result<(), Status> {
+        let bytes = selected.iter().map(|at| folder.entries()[*at as usize].size).fold(0, u64::saturating_add);
+        context_within(bytes, self.max_bytes).map_err(|failure| {
+            let status = Status::resource_exhausted(failure.to_string());
+            // the first failure is the build's
+            let _ = self.sent.failure.set(failure);
+            status
+        })
+    }
+
     /// Patterns over many thousand paths are work for a thread of its own.
     async fn select(&self, folder: Arc<Folder>, filters: Filters) -> Result<Vec<u32>, Status> {
         let (answer, selected) = oneshot::channel();

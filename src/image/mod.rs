@@ -21,6 +21,7 @@ mod request;
 mod select;
 mod services;
 mod session;
+mod size_limits;
 mod tasks;
 mod tenant;
 
@@ -29,6 +30,7 @@ pub use dockerfile::DockerfileStage;
 pub use engine::connect_engine;
 pub use exposure::exposure_warnings;
 pub use log_limits::log_limits;
+pub use size_limits::image_within;
 
 /// An image in the Engine, without a tag: the Engine's own cache keeps its layers warm.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,6 +77,8 @@ mod tests {
             platform: "linux/amd64".into(),
             network,
             cache_max_bytes: 0,
+            context_max_bytes: 0,
+            image_max_bytes: 0,
             pull_registries: Vec::new(),
         };
         let secrets = [("TOKEN".to_owned(), SecretString::from("s3cr3t".to_owned()))];

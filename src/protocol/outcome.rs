@@ -58,6 +58,7 @@ codes! {
     ContextEnvIsDirectory = "context.env_is_directory", User, "the repository has a directory named .env, where the job's variables have to go";
     ContextIgnoreInvalid = "context.ignore_invalid", User, ".dockerignore has a pattern that cannot be read";
     ContextUnsupported = "context.unsupported", User, "the tree needs something that is not built (Git LFS pointers, submodules) and says so";
+    ContextTooLarge = "context.too_large", User, "the files of the build have more than CONTEXT_MAX together";
 
     DockerfileSyntax = "dockerfile.syntax", User, "BuildKit could not parse the Dockerfile";
     DockerfileStepFailed = "dockerfile.step_failed", User, "a RUN step ended with an exit code other than 0";
@@ -76,6 +77,7 @@ codes! {
     BuildpacksRunImage = "buildpacks.run_image", Infrastructure, "the builder's run image is not in its registry, or may not be pulled";
     BuildpacksKilled = "buildpacks.killed", Infrastructure, "a phase was killed from outside";
     BuildpacksLifecycle = "buildpacks.lifecycle", Infrastructure, "the lifecycle, or an image that the operator chose for it, did not do as expected";
+    ImageTooLarge = "image.too_large", User, "the image is larger than IMAGE_MAX";
     BuildPullUnreachable = "build.pull_unreachable", Infrastructure, "the registry of a base image cannot be reached";
     EngineUnreachable = "engine.unreachable", Infrastructure, "the Docker Engine cannot be reached";
     EngineLost = "engine.lost", Infrastructure, "the Docker Engine went away in the middle of a build";
@@ -91,7 +93,7 @@ codes! {
 
     BuildCancelled = "build.cancelled", Cancelled, "the deployment was cancelled";
     BuildSuperseded = "build.superseded", Cancelled, "a newer job of the same service took its place";
-    BuildTimeout = "build.timeout", Timeout, "the build took longer than BUILD_TIMEOUT";
+    BuildTimeout = "build.timeout", Timeout, "the build took longer than BUILD_TIMEOUT, or one of its stages longer than its own limit";
     BuildSilent = "build.silent", Timeout, "the build printed nothing for BUILD_SILENCE_TIMEOUT";
 
     WorkerDiskFull = "worker.disk_full", Infrastructure, "WORK_DIR has no disk space left";

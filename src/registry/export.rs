@@ -1,7 +1,8 @@
 //! What somebody else than the Engine has to know to push an image: where to, and with which login. The lifecycle exports by itself.
 
 use super::target::Target;
-use super::{PushedImage, RegistryStage, TokenAge, unless_cancelled};
+use super::{PushedImage, RegistryStage, TokenAge, manifest, unless_cancelled};
+use crate::image::image_within;
 use crate::protocol::{Code, Failure, ImageRef};
 use crate::secrets::SecretString;
 use crate::stage::StageContext;
@@ -40,6 +41,27 @@ impl RegistryStage {
             let cause = "The exporter reported a digest that is none.";
             return Err(Failure::new(Code::BuildpacksLifecycle, cause, "Check BUILDPACKS_LIFECYCLE_IMAGE."));
         }
-        unless_cancelled(ctx, self.confirmed(&to.target, tag, digest, ctx)).await
+        let confirming = async {
+            self.of_allowed_size(&to.target, digest, ctx).await?;
+            self.confirmed(&to.target, tag, digest, ctx).await
+        };
+        unless_cancelled(ctx, confirming).await
+    }
+
+    /// What the manifest names, as it lies in the registry. (What is too large stays there under the attempt's tag, which nobody is told:
+    /// its digest may be that of an earlier image too, and with the digest all its tags would go.)
+    async fn of_allowed_size(&self, target: &Target, digest: &str, ctx: &StageContext) -> Result<(), Failure> {
+        if self.image_max == 0 {
+            return Ok(());
+        }
+        match manifest::size(&self.http, target, digest).await {
+            Ok(bytes) => image_within(bytes, self.image_max),
+            Err(trouble) => {
+                ctx.warn(format!(
+                    "The registry could not be asked for the image's size ({trouble}); it is not held to IMAGE_MAX."
+                ));
+                Ok(())
+            }
+        }
     }
 }

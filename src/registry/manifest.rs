@@ -63,6 +63,25 @@ async fn confirm_once(http: &RegistryHttp, target: &Target, tag: &str, digest: &
     })
 }
 
+#[derive(serde::Deserialize)]
+struct Parts {
+    config: Part,
+    layers: Vec<Part>,
+}
+#[derive(serde::Deserialize)]
+struct Part {
+    size: u64,
+}
+
+/// The bytes of all that the image's manifest names: its config and its layers, packed.
+pub(super) async fn size(http: &RegistryHttp, target: &Target, digest: &str) -> Result<u64, Trouble> {
+    let response = http.send(target, Method::GET, &manifest_path(target, digest), accept_manifests).await?;
+    let body = read_at_most(expect_success(target, response).await?, MAX_MANIFEST).await?;
+    let parts: Parts =
+        serde_json::from_slice(&body).map_err(|error| Trouble::Protocol(format!("its manifest cannot be read: {error}")))?;
+    Ok(parts.layers.iter().chain([&parts.config]).map(|part| part.size).fold(0, u64::saturating_add))
+}
+
 /// Puts the manifest that `digest` names under the tag `to`, byte for byte.
 pub(super) async fn retag(http: &RegistryHttp, target: &Target, digest: &str, to: &str) -> Result<(), Trouble> {
     let response = http.send(target, Method::GET, &manifest_path(target, digest), accept_manifests).await?;

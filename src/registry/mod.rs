@@ -60,6 +60,8 @@ pub struct RegistryStage {
     engine: bollard::Docker,
     http: RegistryHttp,
     stall_timeout: Duration,
+    /// `IMAGE_MAX`, for images that somebody else than the Engine writes here; 0: no limit.
+    image_max: u64,
     /// Ids of images that may have a name under [`HELD_REPOSITORY`].
     held: Mutex<HashSet<String>>,
 }
@@ -94,7 +96,12 @@ impl RegistryStage {
     /// No I/O yet. `engine` pushes; a push that makes no progress for `stall_timeout` fails.
     pub fn new(config: RegistryConfig, engine: bollard::Docker, stall_timeout: Duration) -> Self {
         let (backend, http) = access(config);
-        Self { backend, engine, http, stall_timeout, held: Mutex::default() }
+        Self { backend, engine, http, stall_timeout, image_max: 0, held: Mutex::default() }
+    }
+
+    /// `bytes`: `IMAGE_MAX`; 0: no limit.
+    pub fn with_image_max(self, bytes: u64) -> Self {
+        Self { image_max: bytes, ..self }
     }
 
     /// Tags `<deployment>-<attempt>`, pushes, removes that name from the Engine again (also when it fails or is cancelled),

@@ -17,6 +17,7 @@ use super::lifecycle::{self, Action, Event, State, Stop};
 use super::pipeline::{Pipeline, Step};
 use super::retry::RetryPolicy;
 use super::silence::Listening;
+use super::stage_limits;
 use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome, safe_text};
 use crate::queue::ClaimFate;
 use crate::registry::PushedImage;
@@ -53,6 +54,9 @@ impl Attempt {
         tokio::pin!(deadline);
         let look = Duration::from_secs(1).min(config.build_silence_timeout);
         let mut silence = tokio::time::interval_at(Instant::now() + look, look);
+        // The stage that the job is in, and until when it may be: each try counts anew.
+        let mut begun = step.subscribe();
+        let mut stage_ends = None::<(Instant, Failure)>;
         let mut late = false;
         // Set while the Engine is asked: where it hangs, silence is not the build's fault.
         let mut engine_answers = None::<BoxFuture<'_, bool>>;
@@ -78,6 +82,17 @@ impl Attempt {
                 () = &mut deadline, if !late => {
                     late = true;
                     Event::Stop(Stop::TimedOut(too_long(build_timeout, *at.borrow())))
+                }
+                () = async { match &stage_ends { Some((at, _)) => sleep_until(*at).await, None => std::future::pending().await } }, if !late => {
+                    let Some((_, failure)) = stage_ends.take() else { continue };
+                    late = true;
+                    Event::Stop(Stop::TimedOut(failure))
+                }
+                Ok(()) = begun.changed() => {
+                    let now_in = *begun.borrow_and_update();
+                    stage_ends = stage_limits::limit(&config.stages, now_in)
+                        .map(|(time, key)| (Instant::now() + time, stage_limits::too_long(now_in, time, key)));
+                    continue;
                 }
                 answers = async { match &mut engine_answers { Some(asked) => asked.await, None => std::future::pending().await } } => {
                     engine_answers = None;

@@ -16,6 +16,7 @@ mod shared;
 mod signals;
 mod silence;
 mod single_build;
+mod stage_limits;
 mod startup;
 mod supervisor;
 mod way;

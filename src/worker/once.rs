@@ -93,7 +93,9 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     let owner = Owner { worker_id: identity.id, host_key };
     let buildpacks =
         BuildpacksStage::new(config.buildpacks.clone(), &config.build, engine.clone(), owner, cache.join("buildpacks"));
-    let registry = config.registry.clone().map(|config| RegistryStage::new(config, engine, STALL_TIMEOUT));
+    let image_max = config.build.image_max_bytes;
+    let registry =
+        config.registry.clone().map(|config| RegistryStage::new(config, engine, STALL_TIMEOUT).with_image_max(image_max));
 
     let job = job(&request)?;
     let mut secrets: Vec<_> = config.build.pull_registries.iter().map(|p| p.password.clone()).collect();

@@ -191,7 +191,9 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
             owner,
             cache.join("buildpacks"),
         ),
-        registry: Some(RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT)),
+        registry: Some(
+            RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT).with_image_max(config.build.image_max_bytes),
+        ),
         peers: Peers::default(),
     })
 }

@@ -40,6 +40,8 @@ pub fn config() -> BuildConfig {
         platform: "linux/amd64".to_owned(),
         network: BuildNetwork::Default,
         cache_max_bytes: 20 << 30,
+        context_max_bytes: 0,
+        image_max_bytes: 0,
         pull_registries: Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ mod failures;
 mod git_sources;
 mod hostile;
 mod job_to_image;
+mod limits;
 mod long_run;
 mod no_room;
 mod outages;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Fault, Job, Proxy, Repository, Rig, parts};
+use crate::support::{Fault, Held, Job, Proxy, Repository, Rig, Stage, parts};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -61,4 +61,31 @@ async fn a_build_whose_engine_hangs_is_not_ended_for_its_silence_and_goes_on_whe
     engine.set(Fault::Pass);
     rig.built(&job).await;
     rig.finish().await;
+}
+
+async fn ended_by(key: &str, seconds: u64, stage: Stage, words: &str) {
+    let held = Held::in_stage(stage, |options| options.set(key, &seconds.to_string())).await;
+    let error = held.rig.failed(&held.job, "build.timeout").await;
+    assert!(error.contains(&format!("{words} took longer than {seconds} s")) && error.contains(key), "{error}");
+    held.rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_fetch_that_takes_longer_than_its_own_time_is_ended_and_named() {
+    ended_by("FETCH_TIMEOUT", 3, Stage::Fetch, "Fetching the commit").await;
+}
+
+#[tokio::test]
+async fn a_context_that_takes_too_long_to_send_is_ended_with_the_build_that_it_is_for() {
+    ended_by("IMAGE_TIMEOUT", 8, Stage::Context, "Building the image").await;
+}
+
+#[tokio::test]
+async fn a_step_that_takes_longer_than_a_build_may_is_ended_and_named() {
+    ended_by("IMAGE_TIMEOUT", 8, Stage::Run, "Building the image").await;
+}
+
+#[tokio::test]
+async fn a_push_that_takes_longer_than_its_own_time_is_ended_and_named() {
+    ended_by("PUSH_TIMEOUT", 10, Stage::Push, "Pushing the image").await;
 }

@@ -72,10 +72,9 @@ impl<'a> Application<'a> {
         self.analyze(to).await?;
         let analyzed = self.controls.get(Control::Analyzed).unwrap_or_default();
         control::check_analyzed(analyzed, &self.parts.target.run_image)?;
-        for phase in [Phase::Detect, Phase::Restore, Phase::Build] {
-            self.phase(phase, to).await?;
-        }
-        Ok(())
+        self.phase(Phase::Detect, to).await?;
+        self.restore(to).await?;
+        self.phase(Phase::Build, to).await
     }
 
     /// Writes the image to the registry and returns its digest, `sha256:…`. May be called again after a failure. `to`: with a fresh login.
@@ -107,6 +106,17 @@ impl<'a> Application<'a> {
         self.ctx.warn("The previous image's metadata cannot be read: building without its layers.");
         self.parts.target.skip_layers = true;
         self.phase(Phase::Analyze, to).await
+    }
+
+    /// A cache that cannot be restored would end every build of its service: it is thrown away, and what was restored of it.
+    async fn restore(&mut self, to: &ExportTarget) -> Result<(), Failure> {
+        let end = self.run(Phase::Restore, to).await?;
+        if end.exit_code != 42 {
+            return end.into_result(Phase::Restore, self.limits());
+        }
+        self.ctx.warn("The service's cache cannot be used: it is thrown away, and everything built anew.");
+        self.volumes.renew_with_cache().await?;
+        self.fill().await
     }
 
     async fn phase(&mut self, phase: Phase, to: &ExportTarget) -> Result<(), Failure> {

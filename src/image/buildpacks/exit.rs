@@ -72,7 +72,8 @@ impl PhaseEnd {
                 ),
                 "Add a Dockerfile, or the files by which a buildpack knows the language (package.json, requirements.txt, go.mod, Procfile …).",
             ),
-            21 | 22 => Failure::new(
+            22 => self.operators(name, "A buildpack of the builder cannot be used. Check BUILDPACKS_BUILDERS."),
+            21 => Failure::new(
                 Code::BuildpacksDetectFailed,
                 format!("A buildpack failed while it looked at the repository{}{}.", self.looked(&["err: "]), self.last()),
                 "The log above has its message.",
@@ -87,7 +88,16 @@ impl PhaseEnd {
                 format!("A buildpack wrote a file that the lifecycle cannot read{}.", self.last()),
                 "Use another version of the buildpack.",
             ),
-            32 => self.operators(name, "The metadata of the previous image cannot be read; it was tried without."),
+            32 => self.operators(
+                name,
+                "It was tried without the previous image too. Check the run image and the builder (BUILDPACKS_BUILDERS).",
+            ),
+            // The exporter runs as the build did, without any capability.
+            62 if said(&["permission denied"]) => Failure::new(
+                Code::BuildpacksBuildFailed,
+                format!("The build left a file that may not be read{}.", self.last()),
+                "Have the build make it readable for its own user (chmod u+r; u+rx for a folder).",
+            ),
             137 => Failure::new(
                 Code::BuildpacksKilled,
                 format!("The {name} phase was killed."),
@@ -96,7 +106,10 @@ impl PhaseEnd {
             _ if said(&["no space left on device"]) => {
                 Failure::new(Code::EngineDiskFull, "The Docker Engine has no disk space left.", "Free space on the build host.")
             }
-            _ => self.operators(name, "The log above has the lifecycle's message."),
+            _ => self.operators(
+                name,
+                "The log above has the lifecycle's message. Check BUILDPACKS_BUILDERS and BUILDPACKS_LIFECYCLE_IMAGE.",
+            ),
         }
     }
 
@@ -111,6 +124,7 @@ impl PhaseEnd {
     /// `: <last line that says something>`
     fn last(&self) -> String {
         let line = self.tail.iter().rev().find(|l| l.contains("ERROR") || l.contains("failed")).or(self.tail.last());
+        let line = line.map(|line| without_colours(line));
         line.map(|l| format!(": {}", l.trim().trim_start_matches("ERROR: ").trim_end_matches('.'))).unwrap_or_default()
     }
 
@@ -120,6 +134,13 @@ impl PhaseEnd {
         let looked: Vec<&str> = self.tail.iter().map(|line| line.trim()).filter(is_result).take(12).collect();
         if looked.is_empty() { String::new() } else { format!(" ({})", looked.join(", ")) }
     }
+}
+
+/// The lifecycle's first words come before it reads that it should not colour them.
+fn without_colours(line: &str) -> String {
+    let mut pieces = line.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or(piece, |(_, text)| text))
 }
 
 fn registry_failure(name: &str, said: &dyn Fn(&[&str]) -> bool) -> Option<Failure> {
@@ -185,7 +206,19 @@ mod tests {
             Some(Code::RegistryUnreachable)
         );
         assert_eq!(code(Phase::Detect, 11, false, &[]), Some(Code::BuildpacksLifecycle));
+        assert_eq!(code(Phase::Detect, 22, false, &["failed to detect: open buildpack.toml"]), Some(Code::BuildpacksLifecycle));
+        assert_eq!(
+            code(Phase::Export, 62, false, &["failed to export: open /workspace/x: permission denied"]),
+            Some(Code::BuildpacksBuildFailed)
+        );
         assert_eq!(code(Phase::Build, 137, false, &[]), Some(Code::BuildpacksKilled));
+    }
+
+    #[test]
+    fn the_lifecycles_last_words_are_told_without_its_colours() {
+        let tail = vec!["\x1b[31;1mERROR: \x1b[0mfailed to set platform API: none".to_owned()];
+        let failure = PhaseEnd { exit_code: 11, out_of_memory: false, tail }.into_result(Phase::Detect, LIMITS).unwrap_err();
+        assert_eq!(failure.cause, "The detect phase ended with exit code 11: failed to set platform API: none.");
     }
 
     #[test]

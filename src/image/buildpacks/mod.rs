@@ -31,6 +31,7 @@ pub use self::caches::CacheVolume;
 pub use self::network::make as bridge_interface;
 use self::phase::Target;
 use super::labels;
+use super::size_limits::context_within;
 use crate::config::{Builder, BuildpacksConfig, BuildpacksNetwork, PullCredentials};
 use crate::protocol::{Code, Failure, Job};
 use crate::registry::ExportTarget;
@@ -52,6 +53,8 @@ pub struct BuildpacksStage {
     pull: Vec<PullCredentials>,
     /// os/architecture of the images, as `BUILD_PLATFORM` has it.
     platform: String,
+    /// `CONTEXT_MAX`; 0: no limit.
+    context_max: u64,
     engine: Docker,
     engine_socket: PathBuf,
     owner: Owner,
@@ -71,8 +74,8 @@ impl BuildpacksStage {
         cache_use: PathBuf,
     ) -> Self {
         let (pull, engine_socket) = (build.pull_registries.clone(), build.engine_socket.clone());
-        let platform = build.platform.clone();
-        Self { config, pull, platform, engine, engine_socket, owner, cache_use, cache_locks: Mutex::default() }
+        let (platform, context_max) = (build.platform.clone(), build.context_max_bytes);
+        Self { config, pull, platform, context_max, engine, engine_socket, owner, cache_use, cache_locks: Mutex::default() }
     }
 
     /// Everything before the export: image and volumes ready, analyzed, detected, restored, built. (With `BUILDPACKS_TRUSTED` all of that
@@ -88,6 +91,7 @@ impl BuildpacksStage {
         ctx: &'a StageContext,
     ) -> Result<Application<'a>, Failure> {
         let builder = self.config.builder(job.builder.as_deref()).map_err(|allowed| not_allowed(&allowed))?;
+        context_within(tree.entries().iter().map(|entry| entry.size).fold(0, u64::saturating_add), self.context_max)?;
         let environment = platform::environment(job, &project::read(&tree, ctx).await?, ctx);
         let images = self.prepare_images(builder, ctx).await?;
         let network = match self.config.network {

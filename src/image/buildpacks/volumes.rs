@@ -41,6 +41,7 @@ pub struct BuildVolumes<'a> {
     /// `None`: removed.
     own: Option<Own>,
     cache: String,
+    cache_labels: HashMap<String, String>,
     labels: HashMap<String, String>,
 }
 
@@ -70,9 +71,10 @@ impl<'a> BuildVolumes<'a> {
             (labels::SERVICE.to_owned(), ctx.service.to_string()),
             (labels::CACHE.to_owned(), "buildpacks".to_owned()),
         ]);
-        let volumes = Self { engine, ctx, own: Some(Own::named(ctx)?), cache: cache.to_owned(), labels: labels.clone() };
+        let volumes =
+            Self { engine, ctx, own: Some(Own::named(ctx)?), cache: cache.to_owned(), cache_labels, labels: labels.clone() };
         let made = async {
-            volumes.make(cache, &cache_labels).await?;
+            volumes.make(cache, &volumes.cache_labels).await?;
             volumes.make_own().await
         };
         match made.await {
@@ -138,6 +140,14 @@ impl<'a> BuildVolumes<'a> {
         }
         self.own = Some(Own::named(self.ctx)?);
         self.make_own().await
+    }
+
+    /// The same with the service's cache, which nobody else uses now.
+    pub async fn renew_with_cache(&mut self) -> Result<(), Failure> {
+        let removed = self.engine.remove_volume(&self.cache, None::<RemoveVolumeOptions>).await;
+        removed.map_err(|error| engine_failure(&error))?;
+        self.make(&self.cache, &self.cache_labels).await?;
+        self.renew().await
     }
 
     /// Removes what is this build's own. The cache stays for the next build.

@@ -1,13 +1,15 @@
 //! A job that is held in one of the lifecycle's phases, for as long as a test needs to do something to it there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use super::app;
 use crate::support::{Engine, Fault, Job, OwnEngine, Proxy, Repository, Rig, WorkerOptions, eventually, parts};
 
 pub(super) const SOON: Duration = Duration::from_secs(60);
 /// What the lifecycle reads first in a cache.
-const CACHE_METADATA: &str = "/cache/committed/io.buildpacks.lifecycle.cache.metadata";
+pub(super) const CACHE_METADATA: &str = "/cache/committed/io.buildpacks.lifecycle.cache.metadata";
 
 /// A script of the app waits for this file.
 const GO: &str = "/tmp/go";
@@ -50,15 +52,34 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) async fn in_phase(phase: Phase, change: impl FnOnce(WorkerOptions) -> WorkerOptions) -> Self {
-        Self::held(phase, Engine::new(), change).await
+        Self::held(phase, Engine::new(), change, |job| job).await
+    }
+
+    /// With so many seconds from claim to end, for the held job alone.
+    pub(super) async fn with_time(phase: Phase, seconds: u64) -> Self {
+        Self::held(phase, Engine::new(), |options| options, |job| job.set("buildTimeout", json!(seconds))).await
     }
 
     /// On an Engine of the test's own.
     pub(super) async fn on(own: &OwnEngine, phase: Phase) -> Self {
-        Self::held(phase, own.client(), |options| options.engine(own.socket())).await
+        Self::held(phase, own.client(), |options| options.engine(own.socket()), |job| job).await
     }
 
-    async fn held(phase: Phase, looks: Engine, change: impl FnOnce(WorkerOptions) -> WorkerOptions) -> Self {
+    /// With images of the test's own.
+    pub(super) async fn by(phase: Phase, builder: &str, lifecycle: &str) -> Self {
+        let change = |options: WorkerOptions| {
+            let run_image = options.value("BUILDPACKS_BUILDERS").split_once('=').expect("builder=run-image").1.to_owned();
+            options.set("BUILDPACKS_BUILDERS", &format!("{builder}={run_image}")).set("BUILDPACKS_LIFECYCLE_IMAGE", lifecycle)
+        };
+        Self::held(phase, Engine::new(), change, |job| job).await
+    }
+
+    async fn held(
+        phase: Phase,
+        looks: Engine,
+        change: impl FnOnce(WorkerOptions) -> WorkerOptions,
+        change_job: impl FnOnce(Job) -> Job,
+    ) -> Self {
         let sockets = tempfile::Builder::new().prefix("slipway-sockets-").tempdir().expect("a temporary directory");
         let registry = Proxy::tcp(&parts().registry).await;
         let engine = Proxy::unix(&parts().engine_socket, sockets.path().join("engine.sock"));
@@ -71,7 +92,7 @@ impl Held {
         .await;
         rig.engine = looks;
         let repository = app("true\n");
-        let job = Job::of(&repository);
+        let job = change_job(Job::of(&repository));
         let mut held = Self { rig, job, phase, container: String::new(), repository, registry, engine, _sockets: sockets };
         held.arrive().await;
         held
@@ -112,13 +133,19 @@ impl Held {
         .await
     }
 
-    /// Runs a command on the service's cache volume.
     async fn in_cache(&self, command: &str) {
-        let label = format!("label=dev.slipway.service={}", self.job.service);
-        let listed = self.rig.engine.docker(&["volume", "ls", "--quiet", "--filter", &label]).await;
-        let volume = listed.lines().find(|name| name.starts_with("slipway-cache-")).expect("the service's cache");
-        let mount = format!("{volume}:/cache");
-        self.rig.engine.docker(&["run", "--rm", "--volume", &mount, "busybox:base", "sh", "-c", command]).await;
+        in_cache(&self.rig.engine, &self.job.service, command).await;
+    }
+
+    /// Signals the phase's first process.
+    pub(super) async fn signal(&self, name: &str) {
+        self.rig.engine.docker(&["kill", "--signal", name, &self.container]).await;
+    }
+
+    /// What the phase's container may use: cores in billionths, bytes of memory without and with swap, processes.
+    pub(super) async fn limits(&self) -> String {
+        let limits = ["NanoCpus", "Memory", "MemorySwap", "PidsLimit"].map(|name| format!("{{{{.HostConfig.{name}}}}}"));
+        self.rig.engine.docker(&["inspect", "--format", &limits.join(" "), &self.container]).await.trim().to_owned()
     }
 
     /// Leaves a container of this attempt behind that runs again when the Engine does. Returns its name.
@@ -152,6 +179,25 @@ impl Held {
         }
     }
 
+    /// Waits until the container that it was held in is gone, and returns when that was.
+    pub(super) async fn gone_since(&self, began: Instant) -> Duration {
+        eventually("the phase's container is gone", SOON, async || {
+            let containers = self.rig.engine.containers().await;
+            if containers.iter().any(|container| container.contains(&self.container)) {
+                Err(containers.join("\n"))
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        began.elapsed()
+    }
+
+    /// Lets the held phase itself go on.
+    pub(super) async fn go_on(&self) {
+        self.rig.engine.docker(&["exec", &self.container, "touch", GO]).await;
+    }
+
     /// Nothing hangs any more, for who fetches the branch again.
     pub(super) async fn release(&self) {
         self.registry.set(Fault::Pass);
@@ -160,4 +206,13 @@ impl Held {
             self.in_cache(&format!("rm {CACHE_METADATA}")).await;
         }
     }
+}
+
+/// Runs a command on the service's cache volume.
+pub(super) async fn in_cache(engine: &Engine, service: &str, command: &str) {
+    let label = format!("label=dev.slipway.service={service}");
+    let listed = engine.docker(&["volume", "ls", "--quiet", "--filter", &label]).await;
+    let volume = listed.lines().find(|name| name.starts_with("slipway-cache-")).expect("the service's cache");
+    let mount = format!("{volume}:/cache");
+    engine.docker(&["run", "--rm", "--volume", &mount, "busybox:base", "sh", "-c", command]).await;
 }

@@ -3,19 +3,48 @@
 use std::time::{Duration, Instant};
 
 use super::held::{Held, Phase, SOON};
-use crate::support::{Fault, eventually};
+use crate::support::{Fault, WorkerOptions, eventually, left_in_engine};
 
-/// The invariant's second, with room for a busy machine; the benches measure what it really takes.
-const GONE_WITHIN: Duration = Duration::from_secs(3);
+/// From the cancel, or from the moment at which the time is up, until the end is told, when nothing of the job is left.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
+/// Time enough to get into every phase.
+const TIME: u64 = 20;
 
 async fn cancelled_in(phase: Phase) {
-    let held = Held::in_phase(phase, |options| options).await;
+    let limits = [("BUILDPACKS_CPUS", "1.5"), ("BUILDPACKS_MEMORY", "512MiB"), ("BUILDPACKS_PIDS", "200")];
+    let limited = |options| limits.iter().fold(options, |o: WorkerOptions, (name, value)| o.set(name, value));
+    let held = Held::in_phase(phase, limited).await;
+    assert_eq!(held.limits().await, "1500000000 536870912 536870912 200", "{phase:?} has the configured limits");
     let began = Instant::now();
     held.rig.cancel(&held.job).await;
     let end = held.rig.cancelled(&held.job).await;
     let took = end.post.at - began;
-    println!("{phase:?}: CANCELLED after {took:?}");
+    println!("time to gone: cancel in {phase:?}: {} ms", took.as_millis());
+    let left = left_in_engine(&held.rig.engine, std::slice::from_ref(&held.job.id)).await;
+    assert_eq!(left, [""; 0], "{phase:?}: nothing is left when CANCELLED is told");
     assert!(took < GONE_WITHIN, "{phase:?}: CANCELLED after {took:?}");
+    held.rig.finish().await;
+}
+
+async fn timed_out_in(phase: Phase) {
+    let held = Held::with_time(phase, TIME).await;
+    let building = held.rig.dashboard.wait_for_status(&held.job.id, &["BUILDING"], SOON).await;
+    let error = held.rig.failed(&held.job, "build.timeout").await;
+    let step = if phase == Phase::Export { "exporting the image to the registry" } else { "building with buildpacks" };
+    assert!(error.contains(&format!("longer than {TIME} s")) && error.contains(step), "{error}");
+    let took = held.rig.end(&held.job).await.post.at.duration_since(building.at + Duration::from_secs(TIME));
+    println!("time to gone: timeout in {phase:?}: {} ms", took.as_millis());
+    let left = left_in_engine(&held.rig.engine, std::slice::from_ref(&held.job.id)).await;
+    assert_eq!(left, [""; 0], "{phase:?}: nothing is left when FAILED is told");
+    assert!(took < GONE_WITHIN, "{phase:?}: FAILED {took:?} after its time was up");
+    held.rig.finish().await;
+}
+
+async fn over_the_phases_own_time_in(phase: Phase) {
+    let held = Held::in_phase(phase, |options| options.set("BUILDPACKS_PHASE_TIMEOUT", "10")).await;
+    let error = held.rig.failed(&held.job, "build.timeout").await;
+    let name = format!("{phase:?}").to_lowercase();
+    assert!(error.contains(&format!("The {name} phase took longer than 10 s")), "{error}");
     held.rig.finish().await;
 }
 
@@ -23,7 +52,10 @@ async fn killed_in(phase: Phase) {
     let mut held = Held::in_phase(phase, |options| options).await;
     held.rig.kill_worker().await;
     held.release().await;
+    let began = Instant::now();
     held.rig.start_worker();
+    let took = held.gone_since(began).await;
+    println!("time to gone: kill -9 in {phase:?}, from the worker's start: {} ms", took.as_millis());
     held.rig.built(&held.job).await;
     held.rig.finish().await;
 }
@@ -105,9 +137,21 @@ async fn a_build_that_says_nothing_for_too_long_is_ended_and_its_step_named() {
 }
 
 #[tokio::test]
-async fn a_job_that_takes_longer_than_its_time_is_ended_and_its_step_named() {
-    let held = Held::in_phase(Phase::Detect, |options| options.set("BUILD_TIMEOUT", "12")).await;
-    let error = held.rig.failed(&held.job, "build.timeout").await;
-    assert!(error.contains("building with buildpacks"), "{error}");
-    held.rig.finish().await;
+async fn a_job_that_takes_longer_than_its_time_is_ended_in_analyze_detect_and_restore() {
+    tokio::join!(timed_out_in(Phase::Analyze), timed_out_in(Phase::Detect), timed_out_in(Phase::Restore));
+}
+
+#[tokio::test]
+async fn a_job_that_takes_longer_than_its_time_is_ended_in_build_and_export() {
+    tokio::join!(timed_out_in(Phase::Build), timed_out_in(Phase::Export));
+}
+
+/// (Build and export: where a hostile app hangs them.)
+#[tokio::test]
+async fn a_phase_that_takes_longer_than_its_own_time_is_ended_and_named() {
+    tokio::join!(
+        over_the_phases_own_time_in(Phase::Analyze),
+        over_the_phases_own_time_in(Phase::Detect),
+        over_the_phases_own_time_in(Phase::Restore),
+    );
 }

@@ -129,6 +129,33 @@ impl Registry {
         layers
     }
 
+    /// Puts an image under another tag of its repository, with another config.
+    pub async fn copy(&self, image: &str, to: &str, change: impl FnOnce(&mut Value)) {
+        let mut config = self.config(image).await;
+        change(&mut config);
+        let mut manifest = self.manifest(image).await;
+        let config = config.to_string().into_bytes();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &config);
+        let digest = format!("sha256:{}", hex::encode(digest));
+        manifest["config"]["size"] = config.len().into();
+        manifest["config"]["digest"] = digest.clone().into();
+        let (repository, tag) = to.split_once(':').expect("repository:tag");
+        let address = format!("http://{}", parts().registry);
+        let login = &parts().registry_login;
+        let send = async |request: reqwest::RequestBuilder| {
+            let answer = request.basic_auth(&login.username, Some(&login.password)).send().await.expect("the registry answers");
+            assert!(answer.status().is_success(), "{}", answer.status());
+            answer
+        };
+        let upload = send(self.client.post(format!("{address}/v2/{repository}/blobs/uploads/"))).await;
+        let location = upload.headers()["location"].to_str().expect("a path").to_owned();
+        let separator = if location.contains('?') { '&' } else { '?' };
+        send(self.client.put(format!("{address}{location}{separator}digest={digest}")).body(config)).await;
+        let kind = manifest["mediaType"].as_str().expect("a media type").to_owned();
+        let put = self.client.put(format!("{address}/v2/{repository}/manifests/{tag}")).header("content-type", kind);
+        send(put.body(manifest.to_string())).await;
+    }
+
     async fn json(&self, path: &str, accept: &str) -> Value {
         let (status, _, body) = self.get(path, accept).await;
         assert_eq!(status, StatusCode::OK, "{path} in the registry");
