@@ -19,6 +19,7 @@ mod record;
 mod support;
 mod takeover;
 mod turns;
+mod undelivered;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -63,6 +64,9 @@ async fn run(options: Options) -> usize {
     }
     if options.takeover {
         found.extend(takeover::run(&options).await);
+    }
+    if !options.undelivered.is_zero() {
+        found.extend(undelivered::run(options.undelivered).await);
     }
     for one in &found {
         let word = if one.misses.is_empty() { "ok" } else { "MISS" };

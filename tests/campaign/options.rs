@@ -12,6 +12,7 @@ The campaign: workers on the real parts, faults at every stage, and the invarian
     --matrix           every stage × every fault                                            (MATRIX=1)
     --turns N          two hosts, each cut from Redis by turns for longer than its lease, N times   (TURNS)
     --takeover         dead, stopped, frozen workers; jobs that kill workers; newer jobs    (TAKEOVER=1)
+    --undelivered N    chatty builds while the dashboard is away, for N minutes             (UNDELIVERED)
     --only WORD        of the matrix and the take-overs only what has WORD in its name      (ONLY)
     --seed N           what random numbers begin with; the same for each run unless given   (SEED)
     --rounds N         each case of the matrix N times                                      (ROUNDS)
@@ -28,6 +29,8 @@ pub struct Options {
     pub turns: usize,
     pub matrix: bool,
     pub takeover: bool,
+    /// How long the dashboard is away from chatty builds.
+    pub undelivered: Duration,
     pub only: String,
     pub seed: u64,
     pub rounds: usize,
@@ -47,7 +50,7 @@ pub enum Asked {
 
 pub fn read(arguments: impl Iterator<Item = String>, variable: impl Fn(&str) -> Option<String>) -> Asked {
     let mut values: Vec<(String, String)> =
-        ["KILLS", "TURNS", "MATRIX", "TAKEOVER", "ONLY", "SEED", "ROUNDS", "OUTAGE_SECONDS", "AT_ONCE"]
+        ["KILLS", "TURNS", "MATRIX", "TAKEOVER", "UNDELIVERED", "ONLY", "SEED", "ROUNDS", "OUTAGE_SECONDS", "AT_ONCE"]
             .iter()
             .filter_map(|name| variable(name).filter(|v| !v.is_empty()).map(|v| (name.to_lowercase().replace('_', "-"), v)))
             .collect();
@@ -83,6 +86,7 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
         turns: 0,
         matrix: false,
         takeover: false,
+        undelivered: Duration::ZERO,
         only: String::new(),
         seed: 1,
         rounds: 1,
@@ -92,11 +96,16 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
     };
     for (name, value) in values {
         let number = || value.parse::<u64>().map_err(|_| format!("--{name} {value}: not a number"));
+        let minutes = || match value.parse::<f64>() {
+            Ok(minutes) if (0.0..10_000.0).contains(&minutes) => Ok(Duration::from_secs_f64(minutes * 60.0)),
+            _ => Err(format!("--{name} {value}: no number of minutes")),
+        };
         match name.as_str() {
             "kills" => options.kills = number()? as usize,
             "turns" => options.turns = number()? as usize,
             "matrix" => options.matrix = value != "0",
             "takeover" => options.takeover = value != "0",
+            "undelivered" => options.undelivered = minutes()?,
             "only" => options.only.clone_from(value),
             "seed" => options.seed = number()?,
             "rounds" => options.rounds = number()?.max(1) as usize,
@@ -105,7 +114,8 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
             _ => return Err(format!("--{name} is not known")),
         }
     }
-    options.short = options.kills == 0 && options.turns == 0 && !options.matrix && !options.takeover;
+    options.short =
+        options.kills == 0 && options.turns == 0 && !options.matrix && !options.takeover && options.undelivered.is_zero();
     if options.short {
         options.outage = Duration::from_secs(3);
     }
