@@ -14,6 +14,7 @@ mod options;
 mod owners;
 mod random;
 mod record;
+mod secrets;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the integration tests' rig; this takes what it needs of it")]
 mod support;
@@ -64,6 +65,9 @@ async fn run(options: Options) -> usize {
     }
     if options.takeover {
         found.extend(takeover::run(&options).await);
+    }
+    if options.secrets > 0 {
+        found.push(secrets::run(options.secrets, options.seed).await);
     }
     if !options.undelivered.is_zero() {
         found.extend(undelivered::run(options.undelivered).await);

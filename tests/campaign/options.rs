@@ -13,6 +13,7 @@ The campaign: workers on the real parts, faults at every stage, and the invarian
     --turns N          two hosts, each cut from Redis by turns for longer than its lease, N times   (TURNS)
     --takeover         dead, stopped, frozen workers; jobs that kill workers; newer jobs    (TAKEOVER=1)
     --undelivered N    chatty builds while the dashboard is away, for N minutes             (UNDELIVERED)
+    --secrets N        N secrets printed by builds in every way, and everything searched for them   (SECRETS)
     --only WORD        of the matrix and the take-overs only what has WORD in its name      (ONLY)
     --seed N           what random numbers begin with; the same for each run unless given   (SEED)
     --rounds N         each case of the matrix N times                                      (ROUNDS)
@@ -31,6 +32,7 @@ pub struct Options {
     pub takeover: bool,
     /// How long the dashboard is away from chatty builds.
     pub undelivered: Duration,
+    pub secrets: usize,
     pub only: String,
     pub seed: u64,
     pub rounds: usize,
@@ -50,7 +52,7 @@ pub enum Asked {
 
 pub fn read(arguments: impl Iterator<Item = String>, variable: impl Fn(&str) -> Option<String>) -> Asked {
     let mut values: Vec<(String, String)> =
-        ["KILLS", "TURNS", "MATRIX", "TAKEOVER", "UNDELIVERED", "ONLY", "SEED", "ROUNDS", "OUTAGE_SECONDS", "AT_ONCE"]
+        ["KILLS", "TURNS", "MATRIX", "TAKEOVER", "UNDELIVERED", "SECRETS", "ONLY", "SEED", "ROUNDS", "OUTAGE_SECONDS", "AT_ONCE"]
             .iter()
             .filter_map(|name| variable(name).filter(|v| !v.is_empty()).map(|v| (name.to_lowercase().replace('_', "-"), v)))
             .collect();
@@ -87,6 +89,7 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
         matrix: false,
         takeover: false,
         undelivered: Duration::ZERO,
+        secrets: 0,
         only: String::new(),
         seed: 1,
         rounds: 1,
@@ -106,6 +109,7 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
             "matrix" => options.matrix = value != "0",
             "takeover" => options.takeover = value != "0",
             "undelivered" => options.undelivered = minutes()?,
+            "secrets" => options.secrets = number()? as usize,
             "only" => options.only.clone_from(value),
             "seed" => options.seed = number()?,
             "rounds" => options.rounds = number()?.max(1) as usize,
@@ -114,8 +118,8 @@ fn understand(values: &[(String, String)]) -> Result<Options, String> {
             _ => return Err(format!("--{name} is not known")),
         }
     }
-    options.short =
-        options.kills == 0 && options.turns == 0 && !options.matrix && !options.takeover && options.undelivered.is_zero();
+    let is_long = options.matrix || options.takeover || options.kills + options.turns + options.secrets > 0;
+    options.short = !is_long && options.undelivered.is_zero();
     if options.short {
         options.outage = Duration::from_secs(3);
     }
