@@ -177,6 +177,15 @@ class Engine:
         self.import_image("busybox:base", _busybox_rootfs(), ['CMD ["/bin/sh"]', "ENV PATH=/usr/local/bin:/usr/bin:/bin"])
 
 
+def unmount_below(directory):
+    """A disk that was made for an Engine's data."""
+    with open("/proc/self/mounts") as mounts:
+        points = [line.split()[1] for line in mounts]
+    for point in points:
+        if point.startswith(f"{directory}/"):
+            run_as_root("umount", point, check=False)
+
+
 @contextlib.contextmanager
 def one_at_a_time(directory):
     """Among all processes that ask for the same directory. Two Engines that start at once would find the same subnet free."""

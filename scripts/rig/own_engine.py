@@ -36,7 +36,16 @@ done
 class OwnEngine(Engine):
     serve = _OBEY
 
+    def __init__(self, run_dir, name, disk_mib=None):
+        """`disk_mib`: its data lies on a disk of its own with so many MiB, which the whole host sees as such."""
+        super().__init__(run_dir, name)
+        self.disk_mib = disk_mib
+
     def launch(self):
+        data = self.directory / "data"
+        if self.disk_mib and not data.exists():
+            data.mkdir()
+            run_as_root("mount", "-t", "tmpfs", "-o", f"size={self.disk_mib}m,mode=711", "tmpfs", str(data))
         super().launch(subprocess.PIPE)
         self._order("start")
 

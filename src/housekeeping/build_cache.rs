@@ -30,7 +30,7 @@ pub enum Pruned {
     Failed(String),
 }
 
-/// One per process. One prune at a time, at most one a minute.
+/// One per process. One prune at a time, at most one a minute unless there is no room.
 pub struct BuildCache {
     engine: Docker,
     max_bytes: u64,
@@ -59,10 +59,20 @@ impl BuildCache {
     /// BuildKit compares its own size with the limit and removes nothing below it, so no `/system/df` comes first: on 20.10
     /// that has no filter and measures every image, container and volume of the host too.
     pub async fn keep_below_max(&self, cancel: &CancellationToken) -> Pruned {
+        self.prune(INTERVAL, cancel).await
+    }
+
+    /// The same without a minute's wait: no job is claimed until there is room.
+    pub async fn make_room(&self, cancel: &CancellationToken) -> Pruned {
+        self.prune(Duration::ZERO, cancel).await
+    }
+
+    /// `interval`: not if the last look was so short ago.
+    async fn prune(&self, interval: Duration, cancel: &CancellationToken) -> Pruned {
         let Ok(mut last) = self.last.try_lock() else {
             return Pruned::Busy;
         };
-        if last.is_some_and(|at| at.elapsed() < INTERVAL) {
+        if last.is_some_and(|at| at.elapsed() < interval) {
             return Pruned::TooSoon;
         }
         // A limit of nothing means "keep nothing": 0 would mean "no limit" to BuildKit.

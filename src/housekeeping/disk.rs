@@ -57,14 +57,18 @@ pub fn enough(spaces: &[Space], floor: u64) -> Result<(), Failure> {
             "{} ({}) has {} free, less than MIN_FREE_DISK ({}): no job is claimed.",
             short.name,
             short.path.display(),
-            gibibytes(short.free),
-            gibibytes(floor)
+            size(short.free),
+            size(floor)
         ),
         "Free disk space (docker system prune), lower BUILD_CACHE_MAX, or lower MIN_FREE_DISK.",
     ))
 }
 
-fn gibibytes(bytes: u64) -> String {
+/// In GiB with a tenth; below one in MiB.
+fn size(bytes: u64) -> String {
+    if bytes < 1 << 30 {
+        return format!("{} MiB", bytes >> 20);
+    }
     let tenths = u128::from(bytes) * 10 / (1 << 30);
     format!("{}.{} GiB", tenths / 10, tenths % 10)
 }
@@ -84,7 +88,10 @@ mod tests {
         assert_eq!(enough(&[space("WORK_DIR", 10), space("the Engine's data", 10)], 10), Ok(()));
         let failure = enough(&[space("WORK_DIR", 3 << 30), space("the Engine's data", 1 << 29)], 1 << 30).unwrap_err();
         assert_eq!(failure.code, Code::EngineDiskFull);
-        assert!(failure.cause.contains("the Engine's data (/data) has 0.5 GiB free"), "{failure}");
+        assert!(
+            failure.cause.contains("the Engine's data (/data) has 512 MiB free, less than MIN_FREE_DISK (1.0 GiB)"),
+            "{failure}"
+        );
         assert_eq!(enough(&[space("WORK_DIR", 0)], 1).unwrap_err().code, Code::WorkerDiskFull);
     }
 

@@ -134,20 +134,24 @@ impl Housekeeper {
         // The Engine may have failed when what an earlier process left was swept, at the start.
         let mut next = Instant::now() + SWEEP_AGAIN;
         loop {
-            tokio::select! {
+            let is_short = tokio::select! {
                 // A build removes what it made itself; what it could not, goes now.
-                () = self.built.notified() => {}
-                () = self.short.notified() => {}
-                () = sleep_until(next) => {}
+                () = self.built.notified() => false,
+                () = self.short.notified() => true,
+                () = sleep_until(next) => false,
                 _ = forget.tick() => {
                     forget_unused(contexts).await;
                     continue;
                 }
-            }
+            };
             let all_went = self.sweep().await;
             next = Instant::now() + if all_went { SWEEP_EVERY } else { again };
             again = if all_went { SWEEP_AGAIN } else { (2 * again).min(SWEEP_EVERY) };
-            self.build_cache.keep_below_max(stop).await;
+            if is_short {
+                self.build_cache.make_room(stop).await;
+            } else {
+                self.build_cache.keep_below_max(stop).await;
+            }
             self.buildpacks_cache.keep_below_max(buildpacks).await;
             if let Err(failure) = mirrors.evict().await {
                 tracing::warn!("git mirrors could not be trimmed: {failure}");

@@ -96,6 +96,11 @@ impl Fault {
         all
     }
 
+    /// Something is away for a time; the others are done in a moment.
+    pub fn is_outage(self) -> bool {
+        matches!(self, Fault::Freeze | Fault::Away(..))
+    }
+
     pub fn name(self) -> String {
         match self {
             Fault::Kill => "worker kill -9".to_owned(),

@@ -14,11 +14,13 @@ mod options;
 mod owners;
 mod random;
 mod record;
+mod secrets;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the integration tests' rig; this takes what it needs of it")]
 mod support;
 mod takeover;
 mod turns;
+mod undelivered;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,6 +29,7 @@ use crate::case::Found;
 use crate::options::{Asked, HELP, Options};
 
 const KILLS_OF_THE_SHORT_FORM: usize = 6;
+const SECRETS_OF_THE_SHORT_FORM: usize = 1000;
 
 #[allow(clippy::disallowed_methods, reason = "the campaign's own options; config/ is for the product's")]
 fn main() -> ExitCode {
@@ -64,17 +67,20 @@ async fn run(options: Options) -> usize {
     if options.takeover {
         found.extend(takeover::run(&options).await);
     }
-    for one in &found {
-        let word = if one.misses.is_empty() { "ok" } else { "MISS" };
-        println!("{word:4} {:45} {:5.0} s  {}", one.name, one.took.as_secs_f64(), one.measured);
+    if options.secrets > 0 {
+        found.push(secrets::run(options.secrets, options.seed).await);
     }
+    if !options.undelivered.is_zero() {
+        found.extend(undelivered::run(options.undelivered).await);
+    }
+    print(&found);
     if options.matrix || options.short {
         let cells = if options.short { matrix::short(options.seed) } else { matrix::cells() };
-        let kills = async { if options.short { Some(kills::run(KILLS_OF_THE_SHORT_FORM, options.seed).await) } else { None } };
-        let (cells, kills) = tokio::join!(matrix::run(cells, &options), kills);
+        let beside = async { if options.short { beside_the_cells(options.seed).await } else { Vec::new() } };
+        let (cells, beside) = tokio::join!(matrix::run(cells, &options), beside);
         matrix::print(&cells);
-        found.extend(cells.into_iter().map(|(_, found)| found));
-        found.extend(kills);
+        print(&beside);
+        found.extend(cells.into_iter().map(|(_, found)| found).chain(beside));
     }
     let mut tally = invariants::Tally::default();
     found.iter().for_each(|f| tally.add(&f.tally));
@@ -91,4 +97,17 @@ async fn run(options: Options) -> usize {
         began.elapsed().as_secs_f64(),
     );
     missed
+}
+
+/// What else the short form has.
+async fn beside_the_cells(seed: u64) -> Vec<Found> {
+    let (kills, secrets) = tokio::join!(kills::run(KILLS_OF_THE_SHORT_FORM, seed), secrets::run(SECRETS_OF_THE_SHORT_FORM, seed));
+    vec![kills, secrets]
+}
+
+fn print(found: &[Found]) {
+    for one in found {
+        let word = if one.misses.is_empty() { "ok" } else { "MISS" };
+        println!("{word:4} {:45} {:5.0} s  {}", one.name, one.took.as_secs_f64(), one.measured);
+    }
 }

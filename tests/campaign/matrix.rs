@@ -1,6 +1,5 @@
 //! Every stage × every fault: a job is brought to the stage, the fault comes and goes, and the job ends as it would have.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,8 @@ use crate::random::Random;
 
 /// While a part is cut in mid-answer again and again: how long it passes between two cuts.
 const PASSES: Duration = Duration::from_millis(300);
+/// The word for all cells whose fault lasts for a while.
+const OUTAGES: &str = "outages";
 const SETTLES_WITHIN: Duration = Duration::from_secs(240);
 /// What stops a stopped worker is no stage.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
@@ -46,28 +47,31 @@ pub fn short(seed: u64) -> Vec<Cell> {
     faults.into_iter().zip(stages).map(|(fault, stage)| Cell { stage: *stage, fault }).collect()
 }
 
-/// Cases that are on their way to their stage at a time: then most of them only wait, and many fit.
-const ARRIVING: usize = 6;
+/// `--only`: parts of a cell's name, or `outages`.
+fn is_wanted(cell: Cell, options: &Options) -> bool {
+    if options.only == OUTAGES { cell.fault.is_outage() } else { options.wants(&cell.name()) }
+}
 
+/// At most `parallel` cells at a time, of which at most `at_once` come to their stage; the others mostly wait.
 pub async fn run(cells: Vec<Cell>, options: &Options) -> Vec<(Cell, Found)> {
-    let slots = Rc::new(Semaphore::new(options.at_once));
-    let arriving = Arc::new(Semaphore::new(ARRIVING));
+    let slots = Arc::new(Semaphore::new(options.parallel.max(options.at_once)));
+    let starts = Arc::new(Semaphore::new(options.at_once));
     let mut running = JoinSet::new();
     for round in 0..options.rounds {
-        for cell in cells.iter().copied().filter(|c| options.wants(&c.name())) {
-            let (slots, arriving) = (slots.clone(), arriving.clone());
-            let (seed, outage) = (options.seed + round as u64, options.outage);
+        for cell in cells.iter().copied().filter(|c| is_wanted(*c, options)) {
+            let (slots, starts, seed, outage) = (slots.clone(), starts.clone(), options.seed + round as u64, options.outage);
             running.spawn_local(async move {
-                let _slot = slots.acquire().await.expect("never closed");
-                let on_its_way = arriving.acquire_owned().await.expect("never closed");
-                (cell, one(cell, seed, outage, on_its_way).await)
+                let _slot = slots.acquire_owned().await.expect("never closed");
+                let start = starts.acquire_owned().await.expect("never closed");
+                (cell, one(cell, seed, outage, start).await)
             });
         }
     }
     running.join_all().await
 }
 
-async fn one(cell: Cell, seed: u64, outage: Duration, on_its_way: OwnedSemaphorePermit) -> Found {
+/// `start`: given back when the job is where it has to be.
+async fn one(cell: Cell, seed: u64, outage: Duration, start: OwnedSemaphorePermit) -> Found {
     let ecr = matches!(cell.fault, Fault::Away(Part::Ecr, _));
     let case = Case {
         name: cell.name(),
@@ -82,7 +86,7 @@ async fn one(cell: Cell, seed: u64, outage: Duration, on_its_way: OwnedSemaphore
             // A step that prints while the part is away; a longer one shows nothing more.
             let lasts = outage.min(Duration::from_secs(20));
             let job = arrive(fleet, cell.stage, lasts, &mut random).await;
-            drop(on_its_way);
+            drop(start);
             let owner = match fleet.owner(&job).await {
                 Some(owner) => owner,
                 None => random.below(fleet.nodes.len() as u64) as usize,

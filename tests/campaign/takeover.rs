@@ -20,8 +20,8 @@ const SOON: Duration = Duration::from_secs(90);
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(45);
 /// The goal is 1 s from the stopped worker's end to the start on another host.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
-/// Longer than a lease and than a gate is open.
-const FROZEN: Duration = Duration::from_secs(75);
+/// Longer than a lease and than a gate is open, by far.
+const FROZEN: Duration = Duration::from_secs(120);
 
 type Story = for<'f> fn(&'f mut Fleet) -> LocalBoxFuture<'f, Result<String, String>>;
 

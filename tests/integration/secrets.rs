@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::{Job, Repository, Rig, Trouble, parts, processes_of, unique};
+use crate::support::{Job, Leaks, Needles, Repository, Rig, Trouble, parts, processes_of, sinks, unique};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -18,6 +18,8 @@ RUN --mount=type=secret,id=API_TOKEN cat /run/secrets/API_TOKEN; base64 -w 0 /ru
 RUN --mount=type=secret,id=API_TOKEN for p in $(head -c 9 /run/secrets/API_TOKEN) $(tail -c +10 /run/secrets/API_TOKEN); do printf %s $p; sleep 0.3; done; echo
 RUN echo started; sleep 3
 ";
+
+const WAITS: &str = "FROM busybox:base\nRUN echo started; sleep 600\n";
 
 /// What must be nowhere: name and value.
 struct Secrets(Vec<(&'static str, String)>);
@@ -142,5 +144,30 @@ async fn aws_credentials_are_seen_nowhere() {
     let end = rig.built(&job).await;
     rig.assert_nothing_left().await;
     assert_none_after_the_end(&rig, &end.image, &secrets).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_another_job_prints_of_this_jobs_secrets_is_masked_while_this_one_runs() {
+    let mut rig = Rig::start().await;
+    let (leaks, waits) = (Leaks::generate(100, 1), Repository::public(&[("Dockerfile", WAITS)]));
+    let owner = leaks.given_to(Job::of(&waits));
+    rig.push(&owner).await;
+    rig.dashboard.wait_for_line(&owner.id, "started", SOON).await;
+    let thief = leaks.repository("");
+    let other = Job::of(&thief).env("ITS_OWN", "a value of no interest");
+    rig.push(&other).await;
+    let end = rig.built(&other).await;
+    rig.cancel(&owner).await;
+    rig.cancelled(&owner).await;
+
+    let log = rig.dashboard.log(&other.id);
+    let masked = log.lines().filter(|line| line.contains("leak ") && line.contains("***")).count();
+    assert_eq!(masked, leaks.lines(), "each was printed, and masked");
+    let mut needles = Needles::default();
+    needles.add(&leaks);
+    for (place, content) in sinks(&rig, &[end.image]).await {
+        needles.none_in(&place, &content).unwrap_or_else(|seen| panic!("{seen}"));
+    }
     rig.finish().await;
 }

@@ -172,6 +172,8 @@ fn free_port() -> u16 {
 fn spawn(program: &Program, port: u16, dir: &TempDir, options: &[String]) -> Child {
     Command::new(&program.0)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        // A process title is written over the environment, by which scripts/parts finds what a killed test left.
+        .args(["--set-proc-title", "no"])
         .arg("--dir")
         .arg(dir.path())
         .args(options)

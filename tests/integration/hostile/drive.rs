@@ -67,6 +67,11 @@ impl Group {
     pub fn new(name: &'static str, cases: Vec<Case>) -> Self {
         Self { name, cases }
     }
+
+    /// The first case, and every so many after it.
+    pub fn one_in(self, step: usize) -> Self {
+        Self { cases: self.cases.into_iter().step_by(step).collect(), ..self }
+    }
 }
 
 /// The worker, with a front before its registry and before its dashboard that can answer in their place.

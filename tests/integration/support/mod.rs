@@ -7,6 +7,7 @@ mod eventually;
 mod git;
 mod held;
 mod job;
+mod leaks;
 mod leftovers;
 mod own_engine;
 mod parts;
@@ -14,6 +15,7 @@ mod proxy;
 mod redis;
 mod registry;
 mod rig;
+mod sinks;
 mod unique;
 mod worker;
 
@@ -24,6 +26,7 @@ pub use eventually::eventually;
 pub use git::Repository;
 pub use held::{Held, Stage};
 pub use job::Job;
+pub use leaks::{Leaks, Needles};
 pub use leftovers::processes_of;
 #[allow(unused_imports, reason = "the campaign's")]
 pub use leftovers::{left_in_engine, left_on};
@@ -34,5 +37,8 @@ pub use proxy::{Fault, Proxy};
 pub use redis::RedisServer;
 pub use registry::Registry;
 pub use rig::Rig;
+#[allow(unused_imports, reason = "the campaign's")]
+pub use sinks::files_below;
+pub use sinks::sinks;
 pub use unique::{noise, unique};
 pub use worker::{Host, Worker, WorkerOptions};

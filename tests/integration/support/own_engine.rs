@@ -29,6 +29,11 @@ impl OwnEngine {
         Self::driven(&["engine", "--builder"]).await
     }
 
+    /// With so many MiB for images, containers and the build cache.
+    pub async fn on_a_disk_of(mib: u64) -> Self {
+        Self::driven(&["engine", "--disk", &mib.to_string()]).await
+    }
+
     async fn driven(arguments: &[&str]) -> Self {
         let mut driver = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/parts"))
             .args(arguments)

@@ -138,7 +138,9 @@ impl RedisServer {
             .spawn()
             .expect("start redis-server: run `make setup`");
         let config = format!(
-            "bind 127.0.0.1\nport {}\nrequirepass {}\nsave \"\"\nappendonly yes\nappendfsync always\n",
+            "bind 127.0.0.1\nport {}\nrequirepass {}\nsave \"\"\nappendonly yes\nappendfsync always\n\
+             # A process title is written over the environment, by which scripts/parts finds what a killed test left.\n\
+             set-proc-title no\n",
             self.port, self.password
         );
         // On its standard input: an argument could be read by every process of the host.
