@@ -38,10 +38,9 @@ impl Program {
         PROGRAM.set(Some(self));
         test();
     }
-    /// What `SLIPWAY_TEST_REDIS_SERVER` names stands in for the installed Redis in a whole run.
+    /// What the test was told to run on, else the Redis that is installed.
     fn of_this_test() -> Self {
-        let usual = || std::env::var_os("SLIPWAY_TEST_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from);
-        PROGRAM.with_borrow(|chosen| chosen.clone().unwrap_or_else(|| Self(usual())))
+        PROGRAM.with_borrow(|chosen| chosen.clone().unwrap_or_else(|| Self("redis-server".into())))
     }
 }
 

@@ -189,6 +189,10 @@ pub async fn an_acl_user_with_the_listed_rights_and_no_other_can_do_everything()
     let (lease, dir) = (worker.lease(), worker.die().await);
     let back = Worker::start(&config, dir, std::time::Duration::from_secs(60)).await;
     back.queue.resume().await.unwrap();
+    // As the daemon does: a keeper that still runs would take it again.
+    back.stop.cancel();
+    back.tasks.close();
+    back.tasks.wait().await;
     back.queue.release().await.unwrap();
     assert_eq!(redis.cmd::<i64>(&["EXISTS", &lease]).await, 0);
 }
