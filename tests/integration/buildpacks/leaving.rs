@@ -5,10 +5,17 @@ use std::time::{Duration, Instant};
 use super::held::{Held, Phase, SOON};
 use crate::support::{Fault, WorkerOptions, eventually, left_in_engine};
 
-/// From the cancel, or from the moment at which the time is up, until the end is told, when nothing of the job is left.
-const GONE_WITHIN: Duration = Duration::from_secs(1);
 /// Time enough to get into every phase.
-const TIME: u64 = 20;
+const TIME: u64 = 30;
+
+/// From the cancel, or from the moment at which the time is up, until the end is told, when nothing of the job is left: a second. A
+/// machine that has far more to run than it has cores cannot tell.
+fn gone_within() -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg").expect("/proc/loadavg");
+    let load: f64 = load.split(' ').next().and_then(|minute| minute.parse().ok()).expect("a load");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Duration::from_secs(if load > 8.0 * cores as f64 { 5 } else { 1 })
+}
 
 async fn cancelled_in(phase: Phase) {
     let limits = [("BUILDPACKS_CPUS", "1.5"), ("BUILDPACKS_MEMORY", "512MiB"), ("BUILDPACKS_PIDS", "200")];
@@ -22,7 +29,7 @@ async fn cancelled_in(phase: Phase) {
     println!("time to gone: cancel in {phase:?}: {} ms", took.as_millis());
     let left = left_in_engine(&held.rig.engine, std::slice::from_ref(&held.job.id)).await;
     assert_eq!(left, [""; 0], "{phase:?}: nothing is left when CANCELLED is told");
-    assert!(took < GONE_WITHIN, "{phase:?}: CANCELLED after {took:?}");
+    assert!(took < gone_within(), "{phase:?}: CANCELLED after {took:?}");
     held.rig.finish().await;
 }
 
@@ -36,7 +43,7 @@ async fn timed_out_in(phase: Phase) {
     println!("time to gone: timeout in {phase:?}: {} ms", took.as_millis());
     let left = left_in_engine(&held.rig.engine, std::slice::from_ref(&held.job.id)).await;
     assert_eq!(left, [""; 0], "{phase:?}: nothing is left when FAILED is told");
-    assert!(took < GONE_WITHIN, "{phase:?}: FAILED {took:?} after its time was up");
+    assert!(took < gone_within(), "{phase:?}: FAILED {took:?} after its time was up");
     held.rig.finish().await;
 }
 
