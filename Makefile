@@ -17,18 +17,18 @@ demo: setup ## four jobs from push to image, live, on parts of its own
 test: setup ## all tests, on real parts of their own
 	@cargo test --locked --no-run
 	@scripts/parts run -- sh -c 'cargo test --locked --lib --bins --test campaign --test image --test queue --test registry --test report --test source \
-		&& cargo test --locked --test integration -- --skip hostile::'
+		&& cargo test --locked --test integration -- --skip buildpacks::hostile::'
 
-hostile: setup ## one worker through some 600 hostile jobs, repositories and servers: about eight minutes
+hostile: setup ## one worker through some 600 hostile jobs, repositories and servers: about eight minutes; `make test` takes 64 of them
 	@cargo test --locked --no-run --test integration
-	@scripts/parts run -- cargo test --locked --test integration -- hostile:: --nocapture
+	@SLIPWAY_TEST_HOSTILE=all scripts/parts run -- cargo test --locked --test integration -- hostile:: --nocapture
 
 fuzz: setup ## other random cases for every parser and every law than the tests', for some eight minutes; CASES=
 	@env -u PROPTEST_RNG_SEED PROPTEST_CASES=$(or $(CASES),20000) cargo test --locked --lib -- --skip model::
 
-campaign: setup ## kills, outages and take-overs at every stage, for half an hour and more; SEED= ROUNDS= OUTAGE_SECONDS=
+campaign: setup ## kills, outages, take-overs, secrets, undelivered logs, for two hours; SEED= ROUNDS= OUTAGE_SECONDS= PARALLEL=
 	@cargo test --locked --no-run --test campaign
-	@scripts/parts run -- cargo test --locked --test campaign -- --kills 200 --turns 3 --takeover --matrix
+	@scripts/parts run -- cargo test --locked --test campaign -- --kills 200 --turns 3 --takeover --matrix --secrets 10000 --undelivered 60
 
 bench: setup ## figures, side by side with the shell's way
 	@cargo bench --locked --no-run

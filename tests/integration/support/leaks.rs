@@ -121,7 +121,7 @@ impl Needles {
             let Some(needles) = self.by_head.get(head) else { continue };
             if let Some((what, needle)) = needles.iter().find(|(_, needle)| text[at..].starts_with(needle)) {
                 let around = &text[at.saturating_sub(60)..(at + needle.len() + 20).min(text.len())];
-                return Err(format!("{what} stands in {place}: …{}…", String::from_utf8_lossy(around)));
+                return Err(format!("{what} stands in {place}: …{:?}…", String::from_utf8_lossy(around)));
             }
         }
         Ok(())
