@@ -29,6 +29,9 @@ const TEAR_DOWN: Duration = Duration::from_secs(30);
 /// How long a stopped pipeline may take to end by itself: above what an export that has begun is waited for.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
+/// After so much silence the Engine is asked whether it answers, and again after as much.
+const ENGINE_ASKED_AFTER: Duration = Duration::from_secs(60);
+
 impl Attempt {
     /// The build: returns when nothing of it is left on this host.
     pub(super) async fn building(&self, mut state: State, job: &Job, stops: &mut mpsc::Receiver<Stop>) -> (State, Action) {
@@ -60,6 +63,10 @@ impl Attempt {
         let mut late = false;
         // Set while the Engine is asked: where it hangs, silence is not the build's fault.
         let mut engine_answers = None::<BoxFuture<'_, bool>>;
+        let mut engine_hangs = false;
+        // Well before the silence is too long: an Engine that answers again just then had hung all the same.
+        let asks_after = (config.build_silence_timeout / 4).min(ENGINE_ASKED_AFTER);
+        let mut asks_next = asks_after;
         // Set when the token trips: the end does not wait for ever for an Engine that hangs.
         let mut give_up = None::<Pin<Box<Sleep>>>;
         loop {
@@ -96,8 +103,22 @@ impl Attempt {
                 }
                 answers = async { match &mut engine_answers { Some(asked) => asked.await, None => std::future::pending().await } } => {
                     engine_answers = None;
+                    let silent = listening.silent_for();
                     if !answers {
-                        ctx.warn("The Docker Engine does not answer; the build waits for it.");
+                        if !std::mem::replace(&mut engine_hangs, true) {
+                            ctx.warn("The Docker Engine does not answer; the build waits for it.");
+                        }
+                        listening.touch();
+                        let later = deadline.deadline() + silent;
+                        deadline.as_mut().reset(later);
+                        if let Some((at, _)) = &mut stage_ends {
+                            *at += silent;
+                        }
+                        continue;
+                    }
+                    engine_hangs = false;
+                    if silent < config.build_silence_timeout || at.borrow().is_waiting() {
+                        asks_next = (silent + asks_after).min(config.build_silence_timeout);
                         continue;
                     }
                     late = true;
@@ -105,15 +126,18 @@ impl Attempt {
                 }
                 _ = silence.tick(), if !late && engine_answers.is_none() => {
                     // Time in which the build may not go on is not its own.
-                    if matches!(*at.borrow(), Step::Turn | Step::Gate | Step::Peer) {
+                    if at.borrow().is_waiting() {
                         listening.touch();
                         let later = deadline.deadline() + silence.period();
                         deadline.as_mut().reset(later);
                     }
-                    if listening.silent_for() < config.build_silence_timeout {
-                        continue;
+                    let silent = listening.silent_for();
+                    if silent < asks_after {
+                        asks_next = asks_after;
                     }
-                    engine_answers = Some(self.shared.stages.dockerfile.engine_answers(&ctx).boxed());
+                    if silent >= asks_next {
+                        engine_answers = Some(self.shared.stages.dockerfile.engine_answers(&ctx).boxed());
+                    }
                     continue;
                 }
             };

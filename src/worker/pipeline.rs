@@ -36,6 +36,13 @@ pub enum Step {
     Push,
 }
 
+impl Step {
+    /// Whether the job may not go on, for no fault of its own: that time is not the build's.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, Step::Turn | Step::Gate | Step::Peer)
+    }
+}
+
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

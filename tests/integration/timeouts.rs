@@ -63,6 +63,25 @@ async fn a_build_whose_engine_hangs_is_not_ended_for_its_silence_and_goes_on_whe
     rig.finish().await;
 }
 
+#[tokio::test]
+async fn a_build_is_not_ended_for_its_silence_when_its_engine_hung_for_most_of_it() {
+    let mut rig = Rig::without_worker(|options| options.set("BUILD_SILENCE_TIMEOUT", "12")).await;
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let engine = Proxy::unix(&parts().engine_socket, sockets.path().join("engine.sock"));
+    rig.host.options = rig.host.options.clone().engine(engine.socket());
+    rig.start_worker();
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 15; echo over\n")]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
+    engine.set(Fault::Stall);
+    // It answers again just before the silence would have been too long.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    engine.set(Fault::Pass);
+    rig.built(&job).await;
+    rig.finish().await;
+}
+
 async fn ended_by(key: &str, seconds: u64, stage: Stage, words: &str) {
     let held = Held::in_stage(stage, |options| options.set(key, &seconds.to_string())).await;
     let error = held.rig.failed(&held.job, "build.timeout").await;
