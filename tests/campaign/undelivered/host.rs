@@ -146,7 +146,7 @@ impl Chatty {
     /// Checks what was told of each job, and what is left.
     pub async fn check(&self) -> (Tally, String, Vec<String>) {
         let (mut tally, mut misses, mut lines, mut missing, mut cut) = (Tally::default(), Vec::new(), 0, 0, 0);
-        let mut images = Vec::new();
+        let (mut images, mut broke_off) = (Vec::new(), 0);
         for (id, printed) in &self.jobs {
             let stories = self.board.stories();
             let Some(story) = stories.get(id) else {
@@ -157,6 +157,7 @@ impl Chatty {
                 Ok(()) => images.push(story.image.clone()),
                 Err(miss) => misses.push(format!("job {id}: {miss}")),
             }
+            broke_off += usize::from(story.broke_off);
             (lines, missing, cut) = (lines + story.lines, missing + story.missing, cut + usize::from(story.missing > 0));
         }
         for image in images {
@@ -165,7 +166,10 @@ impl Chatty {
                 Err(miss) => misses.push(miss),
             }
         }
-        let summary = format!("{} jobs, {lines} lines told, {missing} of {cut} jobs cut and said", self.jobs.len());
+        let jobs = self.jobs.len();
+        let summary = format!(
+            "{jobs} jobs, {lines} lines told, {missing} of {cut} jobs cut and said, {broke_off} logs that the Engine broke off, and said"
+        );
         (tally, summary, misses)
     }
 
