@@ -17,7 +17,7 @@ demo: setup ## four jobs from push to image, live, on parts of its own
 test: setup ## all tests, on real parts of their own
 	@cargo test --locked --no-run
 	@scripts/parts run -- sh -c 'cargo test --locked --lib --bins --test campaign --test image --test queue --test registry --test report --test source \
-		&& cargo test --locked --test integration -- --skip buildpacks::hostile::'
+		&& cargo test --locked --test integration'
 
 hostile: setup ## one worker through some 600 hostile jobs, repositories and servers: about eight minutes; `make test` takes 64 of them
 	@cargo test --locked --no-run --test integration
