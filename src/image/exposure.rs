@@ -5,9 +5,9 @@ use bollard::Docker;
 use super::buildpacks::bridge_interface;
 use crate::config::{BuildConfig, BuildNetwork, BuildpacksConfig, BuildpacksNetwork};
 
-/// Lines for the worker's log at start-up; none where builds have no network. Makes the buildpacks' bridge, to name its interface.
+/// Lines for the worker's log at start-up. Makes the buildpacks' bridge, to name its interface.
 pub async fn exposure_warnings(build: &BuildConfig, buildpacks: &BuildpacksConfig, engine: &Docker) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = Vec::from(of_what_the_engine_fetches());
     if build.network == BuildNetwork::Default {
         warnings.extend(of_dockerfiles());
     }
@@ -27,12 +27,21 @@ pub async fn exposure_warnings(build: &BuildConfig, buildpacks: &BuildpacksConfi
     warnings
 }
 
+/// BuildKit resolves and fetches these in the Engine's process: no network of a build stands between.
+fn of_what_the_engine_fetches() -> [String; 2] {
+    [
+        "ADD, FROM and # syntax= lines of every Dockerfile are fetched by the Engine itself, on this host's own network whatever BUILD_NETWORK says: they reach its ports, on 127.0.0.1 too, and the cloud's metadata address.",
+        "Close that address to them: iptables -I OUTPUT -d 169.254.0.0/16 -m owner --uid-owner 0 -j REJECT (it is closed to all that root runs here). What listens on 127.0.0.1 should ask for a password.",
+    ]
+    .map(str::to_owned)
+}
+
 fn of_dockerfiles() -> [String; 4] {
     [
         "RUN steps of every job reach this host's ports that listen on 0.0.0.0, and the cloud's metadata address with this host's credentials.",
         "Close both: iptables -I INPUT -i docker0 -m conntrack --ctstate NEW -j DROP",
         "       and: iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP",
-        "(docker0: the Engine's bridge; where builds use the host's own resolver, allow port 53 of it first.) Or give builds no network: BUILD_NETWORK=none.",
+        "(docker0: the Engine's bridge; where builds use the host's own resolver, allow port 53 of it first.) Or give RUN steps no network: BUILD_NETWORK=none.",
     ]
     .map(str::to_owned)
 }

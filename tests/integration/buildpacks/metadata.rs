@@ -63,9 +63,22 @@ async fn in_the_network() {
     rig.finish().await;
     shell(&rule.replace(" -I ", " -D "));
 
-    let mut rig = Rig::with(|options| options.set("BUILDPACKS_NETWORK", "none")).await;
+    let mut rig = Rig::with(|options| options.set("BUILDPACKS_NETWORK", "none").set("BUILD_NETWORK", "none")).await;
     assert_not_reached(&built(&mut rig, &app).await);
+    // What the Engine itself fetches for a Dockerfile goes no network of the build's.
+    let add = |path: &str| format!("FROM busybox:base\nADD http://169.254.169.254/{path} /role\nRUN cat /role\n");
+    let log = built(&mut rig, &Repository::public(&[("Dockerfile", &add("one"))])).await;
+    assert!(log.contains("the-host's-role"), "as the warning says, it can be: {log}");
+    let said = rig.host.log();
+    let rule = said.split("to them: ").nth(1).and_then(|rest| rest.split(" (").next()).expect("the rule is printed");
+    assert!(rule.starts_with("iptables -I OUTPUT "), "{rule}");
+    shell(rule);
+    let job = Job::of(&Repository::public(&[("Dockerfile", &add("two"))]));
+    rig.push(&job).await;
+    let end = rig.end(&job).await;
+    assert!(!rig.dashboard.log(&job.id).contains("the-host's-role"), "{end:?}");
     rig.finish().await;
+    shell(&rule.replace(" -I ", " -D "));
 }
 
 async fn built(rig: &mut Rig, app: &Repository) -> String {
