@@ -33,7 +33,7 @@ Exit codes:
 
 Examples:
   slipway worker --print-config         what is configured, and where each value comes from
-  slipway check                          is every part there, and what would cure it?
+  slipway check                         is every part there, and what would cure it?
   slipway listen                        a dashboard in this terminal, in place of a real one
   slipway worker                        the daemon: takes jobs from Redis until it is stopped
   slipway enqueue octo/hello --follow   push a job and watch it

@@ -3,7 +3,7 @@
 //! Neither has error codes on this API: the text is all there is. The wordings are those of the Engines 20.10 to 28
 //! (BuildKit 0.8 to 0.21); the tests hold each of them as it was seen.
 
-use crate::protocol::{Code, Failure, safe_line};
+use crate::protocol::{Code, Evidence, Failure, safe_line};
 
 /// The step that failed, by BuildKit's status events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,9 @@ const ENGINE_LOST: &[&str] = &[
     "daemon is shutting down",
     "no http response from session",
 ];
+const PARSE_ERROR: &str = "dockerfile parse error";
 const SYNTAX: &[&str] = &[
-    "dockerfile parse error",
+    PARSE_ERROR,
     "failed to parse",
     "unknown instruction",
     "no build stage in current context",
@@ -130,8 +131,13 @@ pub fn classify(message: &str, step: Option<&FailedStep>) -> Failure {
     if let Some(failure) = specific {
         return failure;
     }
+    // It quotes the Dockerfile, which may say anything.
+    if all.contains(PARSE_ERROR) {
+        return syntax(message);
+    }
     if has(&all, ENGINE_LOST) || error.ends_with("context canceled") {
-        return engine_lost(&quote(error));
+        // A frontend of the job's choice can say so too.
+        return engine_lost(&quote(error)).by(Evidence::Hearsay);
     }
     if has(&all, SYNTAX) {
         return syntax(message);

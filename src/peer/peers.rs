@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::circuit::{Change, Circuit};
 use super::retry_after::RETRY_AFTER_MAX;
-use crate::protocol::{Code, Failure, FailureKind};
+use crate::protocol::{Code, Evidence, Failure, FailureKind};
 
 /// A try that has not ended by then lets the next one out: a build may take an hour, and one that hangs must not hold up the others.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
@@ -61,12 +61,13 @@ impl Peer {
             return Verdict::Answers;
         };
         if self.is_blamed_by(failure.code) {
-            return Verdict::Away;
+            return if failure.evidence == Evidence::Seen { Verdict::Away } else { Verdict::Unknown };
         }
         let of_another = [Peer::Git(String::new()), Peer::Engine, Peer::Registry].iter().any(|p| p.is_blamed_by(failure.code));
         let stopped = matches!(failure.kind(), FailureKind::Cancelled | FailureKind::Timeout | FailureKind::LeaseLost);
-        let of_this_host = matches!(failure.code, Code::WorkerDiskFull | Code::WorkerInternal);
-        if of_another || stopped || of_this_host { Verdict::Unknown } else { Verdict::Answers }
+        let not_asked = matches!(failure.code, Code::WorkerDiskFull | Code::WorkerInternal | Code::BuildpacksBuilder)
+            || failure.code.as_str().starts_with("context.");
+        if of_another || stopped || not_asked { Verdict::Unknown } else { Verdict::Answers }
     }
 }
 
@@ -244,6 +245,9 @@ mod tests {
         assert_eq!(verdict(Peer::Engine, Code::BuildCancelled), Verdict::Unknown);
         assert_eq!(verdict(Peer::Git("h".into()), Code::GitAuth), Verdict::Answers);
         assert_eq!(verdict(Peer::Git("h".into()), Code::WorkerDiskFull), Verdict::Unknown);
+        assert_eq!(verdict(Peer::Engine, Code::ContextNoDockerfile), Verdict::Unknown, "it was not asked");
+        let of_job = failure(Code::GitStalled).by(Evidence::OfThisJob);
+        assert_eq!(Peer::Git("h".into()).verdict(Some(&of_job)), Verdict::Unknown, "another repository may be served well");
         assert_eq!(Peer::Engine.verdict(None), Verdict::Answers);
     }
 

@@ -118,6 +118,18 @@ impl<'de> Deserialize<'de> for Code {
     }
 }
 
+/// What a failure that blames a peer rests on, and so whether other jobs wait for that peer as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Evidence {
+    /// The peer did not answer this worker.
+    #[default]
+    Seen,
+    /// It answered so, or stopped answering, where this job's repository or credentials were concerned: no other job's business.
+    OfThisJob,
+    /// Words say so that a job can put there. Whoever hears them asks the peer itself.
+    Hearsay,
+}
+
 /// Why a job failed. `cause` and `way_out` are one line each, in words for the user who pushed the code; neither holds a secret
 /// on purpose, and both pass the redactor before they leave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,15 +140,22 @@ pub struct Failure {
     /// How long the peer asked to be left alone (`Retry-After`). Of the moment: it is not stored.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
+    /// What says that a peer was away. Of the moment too.
+    #[serde(skip)]
+    pub evidence: Evidence,
 }
 
 impl Failure {
     pub fn new(code: Code, cause: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self { code, cause: cause.into(), way_out: way_out.into(), retry_after: None }
+        Self { code, cause: cause.into(), way_out: way_out.into(), retry_after: None, evidence: Evidence::Seen }
     }
     /// The same, by a peer that named the time after which it may be asked again.
     pub fn asking_for(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
+    }
+    /// The same, with other evidence.
+    pub fn by(self, evidence: Evidence) -> Self {
+        Self { evidence, ..self }
     }
     /// What a stage returns when its token has tripped. The attempt's owner knows why and replaces it.
     pub fn interrupted() -> Self {

@@ -66,6 +66,9 @@ pub struct RegistryStage {
     held: Mutex<HashSet<String>>,
 }
 
+/// How long a registry may take to show that it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Whether the registry answers and takes the credentials; writes nothing there. Says address, cause and cure.
 pub async fn check(config: RegistryConfig) -> Result<(), Failure> {
     let (backend, http) = access(config);
@@ -121,6 +124,15 @@ impl RegistryStage {
             self.release(image).await;
         }
         pushed
+    }
+
+    /// Whether the registry answers now and takes the credentials. One that hangs costs a few seconds.
+    pub async fn answers(&self, ctx: &StageContext) -> bool {
+        let asking = async {
+            let target = self.target(ctx, TokenAge::Any).await.ok()?;
+            manifest::ping(&self.http, &target).await.ok()
+        };
+        tokio::time::timeout(ANSWERS_WITHIN, asking).await.is_ok_and(|answer| answer.is_some())
     }
 
     /// Lets go of an image whose push will not be tried again: with its last name it goes. Harmless where nothing is held.

@@ -56,7 +56,7 @@ pub(super) async fn push(
         let patience = if progress.is_queued() { QUEUED_TIMEOUT } else { stall_timeout };
         if progress.is_queued() && !said_queued {
             said_queued = true;
-            ctx.info("The Engine uploads other layers first (its max-concurrent-uploads).");
+            ctx.info("The Engine has not begun to upload: it takes a few layers at a time, of all pushes together (max-concurrent-uploads).");
         }
         let chunk = match timeout_at(moved_at + patience, stream.next()).await {
             Err(_) => return Err(PushError::Failed(stalled(&target.host, patience))),

@@ -1,6 +1,6 @@
 //! PURE: the Engine's words for a push that failed → why, and what the user can do. The Engine answers 200 and fails in text.
 
-use crate::protocol::{Code, Failure};
+use crate::protocol::{Code, Evidence, Failure};
 
 /// Why the Engine says that a push failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,8 @@ impl Refusal {
                 Code::RegistryUnreachable,
                 format!("The push to {host} failed: {said}."),
                 "See the registry's own log for the reason.",
-            ),
+            )
+            .by(Evidence::Hearsay),
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Pass {
 
 pub struct Dashboard {
     client: Client,
-    /// For people: scheme, host and port.
+    /// For people: API_URL without a login.
     address: String,
     pace: Pace,
     circuit: Mutex<Circuit>,
@@ -43,7 +43,7 @@ impl Dashboard {
     pub fn new(config: &DashboardConfig, pace: Pace) -> io::Result<Self> {
         Ok(Self {
             client: Client::new(config, POSTS)?,
-            address: config.url.origin().ascii_serialization(),
+            address: format!("{}{}", config.url.origin().ascii_serialization(), config.url.path().trim_end_matches('/')),
             pace,
             circuit: Mutex::default(),
             turn: Arc::default(),
@@ -117,9 +117,16 @@ impl Dashboard {
         let empty = LogPost { text: String::new(), kind: LogType::Info };
         let answer = self.client.post(&nobody, Post::Log(&empty)).await;
         match &answer {
-            Answer::Taken | Answer::Invalid(_) | Answer::UnknownId | Answer::TooLarge => {
+            Answer::Taken | Answer::Invalid(_) | Answer::TooLarge => {
                 self.set_denied(None);
                 Ok(())
+            }
+            Answer::UnknownId => {
+                self.set_denied(None);
+                Err(format!(
+                    "The dashboard at {} answers 404 where it should refuse an empty line with 400. Check the path in API_URL (its default ends in /api).",
+                    self.address
+                ))
             }
             Answer::Denied(status) => {
                 self.set_denied(Some(*status));
@@ -175,7 +182,10 @@ impl Dashboard {
                 let wait = |n| jittered(pace.base, pace.doubt_cap, n, random());
                 let mut id = DefaultHasher::new();
                 deployment.hash(&mut id);
-                (self.circuit().doubted(now, probe, id.finish(), wait), "it answers 404 or 500 to everything".to_owned())
+                (
+                    self.circuit().doubted(now, probe, id.finish(), wait),
+                    "it answers 404 or 500 to everything; check API_URL's path, and the dashboard's own log".to_owned(),
+                )
             }
             Answer::Away { why, retry_after } => {
                 let at_least = retry_after.map(|r| r.min(pace.retry_after_max));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::resolver::ForbiddenAddress;
 use super::site::{Site, forbidden_address};
-use crate::protocol::{Code, Failure};
+use crate::protocol::{Code, Evidence, Failure};
 
 /// What a response's head says, as far as its meaning depends on it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +30,7 @@ pub(super) fn refused(site: &Site, answer: Answer<'_>) -> Failure {
             format!("{host} {what}{wait} (HTTP {}).", answer.status),
             "The git server limits or fails requests for now; it is tried again.",
         )
+        .by(Evidence::OfThisJob)
     };
     match answer.status {
         403 if answer.rate_limited || answer.retry_after.is_some() => busy("answers no more requests for now"),
@@ -112,6 +113,7 @@ pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
         format!("The connection to {host} broke off: {}.", printable(&innermost, 200)),
         "The git server or the network between ended the transfer; it is tried again.",
     )
+    .by(Evidence::OfThisJob)
 }
 
 pub(super) fn stalled(site: &Site, idle: Duration) -> Failure {
@@ -120,6 +122,7 @@ pub(super) fn stalled(site: &Site, idle: Duration) -> Failure {
         format!("{} sent nothing for {} s.", site.host, idle.as_secs().max(1)),
         "The git server or the network stalls; it is tried again.",
     )
+    .by(Evidence::OfThisJob)
 }
 
 pub(super) fn too_slow(site: &Site, min_rate: u64) -> Failure {
@@ -128,6 +131,7 @@ pub(super) fn too_slow(site: &Site, min_rate: u64) -> Failure {
         format!("{} sends less than {min_rate} bytes a second.", site.host),
         "The git server or the network is too slow; the least rate is GIT_MIN_RATE.",
     )
+    .by(Evidence::OfThisJob)
 }
 
 pub(super) fn fetch_too_large(site: &Site, limit: u64) -> Failure {

@@ -227,7 +227,7 @@ fn too_long(limit: Duration, step: Step) -> Failure {
     Failure::new(
         Code::BuildTimeout,
         format!("The deployment took longer than {} s; it was {step}.", limit.as_secs()),
-        "Make the build quicker, or have BUILD_TIMEOUT raised.",
+        "Make the build quicker, or have BUILD_TIMEOUT (or the job's buildTimeout) raised.",
     )
 }
 

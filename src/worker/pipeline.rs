@@ -10,8 +10,8 @@ use super::retry::{RetryPolicy, longest_wait};
 use super::way::{self, Way};
 use crate::context::{BuildContext, ContextStage};
 use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage};
-use crate::peer::{Peer, Peers, Turn};
-use crate::protocol::{Code, Failure, Job};
+use crate::peer::{Peer, Peers, RETRY_AFTER_MAX, Turn};
+use crate::protocol::{Code, Evidence, Failure, Job};
 use crate::queue::Gate;
 use crate::registry::{PushedImage, RegistryStage, attempt_tag};
 use crate::source::{GitSourceStage, SourceTree, host_of};
@@ -31,7 +31,7 @@ pub enum Step {
     Export,
     /// Waiting until this worker can prove its lease again: silence here is not the job's fault.
     Gate,
-    /// Waiting until a peer that does not answer may be tried again. Not the job's fault either.
+    /// Waiting because other jobs found that a peer does not answer, or because it asked for time. Not the job's fault either.
     Peer,
     Push,
 }
@@ -201,8 +201,11 @@ impl Pipeline<'_> {
         loop {
             let turn = self.turn(&peers, &mut first_failure, tries).await?;
             self.step.send_replace(step);
-            let result = stage().await;
+            let mut result = stage().await;
             tries += 1;
+            if let Err(failure) = &mut result {
+                self.check_hearsay(failure).await;
+            }
             let of_peer = self.stages.peers.ended(turn, &peers, result.as_ref().err(), |n| full_jitter(longest_wait(n)));
             let failure = match result {
                 Ok(value) => return Ok(value),
@@ -212,12 +215,34 @@ impl Pipeline<'_> {
             let Some(longest) = self.policy.next(&failure, tries, since) else {
                 return Err(failure);
             };
-            // Where a peer is to blame its wait counts, for all jobs together.
-            let wait = of_peer.unwrap_or_else(|| full_jitter(longest));
+            // Where a peer is to blame its wait counts, for all jobs together, as long as this one is patient.
+            let of_peer = of_peer.filter(|_| since < self.policy.patience());
+            let asked = failure.retry_after.map(|asked| asked.min(RETRY_AFTER_MAX));
+            let wait = of_peer.unwrap_or_else(|| full_jitter(longest).max(asked.unwrap_or_default()));
             self.ctx.warn(format!("{failure} Trying again in {:.1} s ({step}, try {}).", wait.as_secs_f32(), tries + 1));
             if of_peer.is_none() {
+                if asked.is_some() {
+                    self.step.send_replace(Step::Peer);
+                }
                 self.unless_stopped(tokio::time::sleep(wait)).await?;
             }
+        }
+    }
+
+    /// Asks the peer that a failure's words blame. Where it does not answer they were true.
+    async fn check_hearsay(&self, failure: &mut Failure) {
+        if failure.evidence != Evidence::Hearsay {
+            return;
+        }
+        let asking = async {
+            match (failure.code, &self.stages.registry) {
+                (Code::EngineLost, _) => self.stages.dockerfile.engine_answers(self.ctx).await,
+                (Code::RegistryUnreachable, Some(registry)) => registry.answers(self.ctx).await,
+                _ => true,
+            }
+        };
+        if let Ok(false) = self.unless_stopped(asking).await {
+            failure.evidence = Evidence::Seen;
         }
     }
 
@@ -229,12 +254,18 @@ impl Pipeline<'_> {
         let Some(away) = self.stages.peers.away(peers) else {
             return Ok(Turn::default());
         };
-        self.step.send_replace(Step::Peer);
         if tries == 0 {
+            // What others found is not this job's time.
+            self.step.send_replace(Step::Peer);
             self.ctx.warn(format!("Other jobs found that {away} does not answer; this one goes on as soon as it does."));
         }
         let until = *first_failure.get_or_insert_with(Instant::now) + self.policy.patience();
-        self.unless_stopped(self.stages.peers.turn(peers, until)).await
+        let turn = self.unless_stopped(self.stages.peers.turn(peers, until)).await?;
+        if tries == 0 && Instant::now() < until {
+            // That others had to wait for the peer is no failure of this job's.
+            *first_failure = None;
+        }
+        Ok(turn)
     }
 
     async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Failure> {

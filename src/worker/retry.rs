@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::{Code, Failure};
+use crate::protocol::{Code, Evidence, Failure};
 
 /// How often and how long stages are tried again.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ impl RetryPolicy {
             // A refusal stays a refusal; the registry stage has renewed its token already.
             Code::RegistryDenied => false,
             Code::WorkerInternal => false,
-            code if away(code) && since < self.window => true,
+            code if away(code) && failure.evidence != Evidence::Hearsay && since < self.window => true,
             _ => failure.is_retryable() && tries < self.limit,
         };
         again.then(|| longest_wait(tries.saturating_sub(1)))
@@ -87,6 +87,15 @@ mod tests {
         assert!(wait(Code::GitStalled, 20, 600).is_some(), "a server that hangs is as far away as one that refuses");
         assert_eq!(wait(Code::RegistryUnreachable, 40, 901), None);
         assert!(wait(Code::RegistryStalled, 9, 600).is_some());
+    }
+
+    #[test]
+    fn what_only_words_say_of_a_peer_has_a_bounded_number_of_tries() {
+        let heard = |tries| {
+            let failure = Failure::new(Code::EngineLost, "", "").by(Evidence::Hearsay);
+            POLICY.next(&failure, tries, Duration::ZERO).is_some()
+        };
+        assert_eq!([heard(3), heard(4)], [true, false]);
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl Supervisor {
 
     fn ends_at_once(&self) -> Exit {
         self.shared.halt.cancel();
-        tracing::warn!("second signal: ending at once; {} jobs are taken up by the next start", self.attempts.len());
+        tracing::warn!("second signal: ending at once; jobs that the next start takes up: {}", self.attempts.len());
         Exit::Temporary
     }
 

@@ -1,7 +1,7 @@
 //! PURE: what a phase's exit code means, in words for the user. Codes: buildpacks/spec, platform.md, "Exit Codes"; each provoked.
 
 use super::phase::Phase;
-use crate::protocol::{Code, Failure};
+use crate::protocol::{Code, Evidence, Failure};
 
 /// How a phase's container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +53,19 @@ impl PhaseEnd {
         }
         // The trusted creator's output is the app's too: its words count only where no buildpack has failed.
         let of_registry = phase != Phase::Creator || !matches!(self.exit_code, 20..=22 | 51 | 52);
+        // The exporter runs as the build did, without any capability.
+        let unreadable = self.exit_code == 62
+            && self
+                .tail
+                .iter()
+                .any(|line| line.contains("permission denied") && (line.contains(" /workspace/") || line.contains(" /layers/")));
         if phase.talks_to_registry()
             && of_registry
+            && !unreadable
             && let Some(failure) = registry_failure(name, &said)
         {
-            return failure;
+            // A file's name can say so too.
+            return failure.by(Evidence::Hearsay);
         }
         match self.exit_code {
             3 | 11 | 12 => self.operators(
@@ -92,8 +100,7 @@ impl PhaseEnd {
                 name,
                 "It was tried without the previous image too. Check the run image and the builder (BUILDPACKS_BUILDERS).",
             ),
-            // The exporter runs as the build did, without any capability.
-            62 if said(&["permission denied"]) => Failure::new(
+            62 if unreadable => Failure::new(
                 Code::BuildpacksBuildFailed,
                 format!("The build left a file that may not be read{}.", self.last()),
                 "Have the build make it readable for its own user (chmod u+r; u+rx for a folder).",
