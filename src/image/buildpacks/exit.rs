@@ -218,6 +218,10 @@ mod tests {
             code(Phase::Export, 62, false, &["failed to export: open /workspace/x: permission denied"]),
             Some(Code::BuildpacksBuildFailed)
         );
+        assert_eq!(
+            code(Phase::Export, 62, false, &["failed to export: open /workspace/connection refused: permission denied"]),
+            Some(Code::BuildpacksBuildFailed)
+        );
         assert_eq!(code(Phase::Build, 137, false, &[]), Some(Code::BuildpacksKilled));
     }
 
