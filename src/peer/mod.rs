@@ -7,5 +7,5 @@ mod peers;
 mod retry_after;
 
 pub use circuit::{Change, Circuit};
-pub use peers::{Peer, Peers, Turn};
+pub use peers::{Peer, Peers, Turn, blames_a_peer};
 pub use retry_after::{RETRY_AFTER_MAX, parse_retry_after, retry_after};

@@ -46,13 +46,29 @@ enum Verdict {
     Unknown,
 }
 
+/// Whether `code` says that a peer of stages did not answer, or asks for patience.
+pub fn blames_a_peer(code: Code) -> bool {
+    blames_git(code) || blames_the_engine(code) || blames_the_registry(code)
+}
+
+fn blames_git(code: Code) -> bool {
+    matches!(code, Code::GitUnreachable | Code::GitStalled)
+}
+
+fn blames_the_engine(code: Code) -> bool {
+    matches!(code, Code::EngineUnreachable | Code::EngineLost)
+}
+
+fn blames_the_registry(code: Code) -> bool {
+    matches!(code, Code::RegistryUnreachable | Code::RegistryStalled)
+}
+
 impl Peer {
-    /// Whether `code` says that this peer did not answer, or asks for patience.
     fn is_blamed_by(&self, code: Code) -> bool {
         match self {
-            Peer::Git(_) => matches!(code, Code::GitUnreachable | Code::GitStalled),
-            Peer::Engine => matches!(code, Code::EngineUnreachable | Code::EngineLost),
-            Peer::Registry => matches!(code, Code::RegistryUnreachable | Code::RegistryStalled),
+            Peer::Git(_) => blames_git(code),
+            Peer::Engine => blames_the_engine(code),
+            Peer::Registry => blames_the_registry(code),
         }
     }
 
@@ -63,11 +79,10 @@ impl Peer {
         if self.is_blamed_by(failure.code) {
             return if failure.evidence == Evidence::Seen { Verdict::Away } else { Verdict::Unknown };
         }
-        let of_another = [Peer::Git(String::new()), Peer::Engine, Peer::Registry].iter().any(|p| p.is_blamed_by(failure.code));
         let stopped = matches!(failure.kind(), FailureKind::Cancelled | FailureKind::Timeout | FailureKind::LeaseLost);
         let not_asked = matches!(failure.code, Code::WorkerDiskFull | Code::WorkerInternal | Code::BuildpacksBuilder)
             || failure.code.as_str().starts_with("context.");
-        if of_another || stopped || not_asked { Verdict::Unknown } else { Verdict::Answers }
+        if blames_a_peer(failure.code) || stopped || not_asked { Verdict::Unknown } else { Verdict::Answers }
     }
 }
 

@@ -48,15 +48,18 @@ fn turns_direction(c: char) -> bool {
 
 /// Nothing to see: no text beside colours. (Such a state of a progress line only wiped the one before.)
 fn is_blank(cleaned: &str) -> bool {
-    let mut rest = cleaned;
-    while let Some(start) = rest.find('\x1b') {
-        let end = rest[start..].find('m').map_or(rest.len(), |m| start + m + 1);
-        if !rest[..start].trim().is_empty() {
-            return false;
-        }
-        rest = &rest[end..];
-    }
-    rest.trim().is_empty()
+    beside_colours(cleaned).all(|text| text.trim().is_empty())
+}
+
+/// The text of a line that [`safe_line`] has made safe, without its colours.
+pub fn without_colours(safe: &str) -> String {
+    beside_colours(safe).collect()
+}
+
+/// What stands before, between and behind the colours: the only escape sequences that a safe line has.
+fn beside_colours(safe: &str) -> impl Iterator<Item = &str> {
+    let behind = |piece: &'_ str| piece.find('m').map_or(piece.len(), |m| m + 1);
+    safe.split('\x1b').enumerate().map(move |(n, piece)| if n == 0 { piece } else { &piece[behind(piece)..] })
 }
 
 fn clean(state: &str) -> String {

@@ -11,7 +11,7 @@ mod wire;
 pub use cancel::parse_cancel;
 pub use id::{BranchName, CommitSha, DeploymentId, InvalidId, RepositoryName, ServiceId};
 pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Port};
-pub use line::{is_special, safe_line, safe_text};
+pub use line::{is_special, safe_line, safe_text, without_colours};
 pub use log::{LogSink, LogType};
 pub use outcome::{Code, Evidence, Failure, FailureKind, Outcome};
 pub use wire::{DeploymentStatus, ImageRef, LogPost, RegistryType, StatusData, StatusPost};

@@ -5,24 +5,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::*;
+use numbers::Numbers;
+
+#[path = "../../tests/integration/support/numbers.rs"]
+mod numbers;
 
 const CASES: u64 = 10_000;
-
-/// The same numbers in each run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % n
-    }
-    fn text(&mut self, alphabet: &str, len: usize) -> String {
-        let all: Vec<char> = alphabet.chars().collect();
-        (0..len).map(|_| all[self.below(all.len())]).collect()
-    }
-}
 
 const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::peer::blames_a_peer;
 use crate::protocol::{Code, Evidence, Failure};
 
 /// How often and how long stages are tried again.
@@ -43,19 +44,10 @@ pub fn longest_wait(failures: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT)
 }
 
-/// The peer was not there at all: it comes back in its own time.
+/// The peer was not there at all: it comes back in its own time. (A registry whose push stalled too: the Engine holds on to the dead
+/// connection until the registry lets go of it, and a later push then goes on.)
 fn away(code: Code) -> bool {
-    matches!(
-        code,
-        Code::GitUnreachable
-            | Code::GitStalled
-            | Code::EngineUnreachable
-            | Code::EngineLost
-            | Code::RegistryUnreachable
-            // The Engine holds on to the dead connection until the registry lets go of it: a later push then goes on.
-            | Code::RegistryStalled
-            | Code::BuildPullUnreachable
-    )
+    blames_a_peer(code) || code == Code::BuildPullUnreachable
 }
 
 #[cfg(test)]

@@ -45,41 +45,52 @@ async fn a_build_that_fails_after_it_printed_more_than_the_engine_can_tell_is_en
     rig.finish().await;
 }
 
+/// A build whose Engine hangs from when its step has begun.
+struct Hung {
+    rig: Rig,
+    job: Job,
+    engine: Proxy,
+    _sockets: tempfile::TempDir,
+    _repository: Repository,
+}
+
+impl Hung {
+    /// Seconds that the step sleeps, and those of silence after which a build is ended.
+    async fn in_a_step_of(seconds: u64, silence: u64) -> Self {
+        let mut rig = Rig::without_worker(|options| options.set("BUILD_SILENCE_TIMEOUT", &silence.to_string())).await;
+        let sockets = tempfile::tempdir().expect("a temporary directory");
+        let engine = Proxy::unix(&parts().engine_socket, sockets.path().join("engine.sock"));
+        rig.host.options = rig.host.options.clone().engine(engine.socket());
+        rig.start_worker();
+        let dockerfile = format!("FROM busybox:base\nRUN echo started; sleep {seconds}; echo over\n");
+        let repository = Repository::public(&[("Dockerfile", &dockerfile)]);
+        let job = Job::of(&repository);
+        rig.push(&job).await;
+        rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
+        engine.set(Fault::Stall);
+        Self { rig, job, engine, _sockets: sockets, _repository: repository }
+    }
+
+    async fn goes_on(self) {
+        self.engine.set(Fault::Pass);
+        self.rig.built(&self.job).await;
+        self.rig.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn a_build_whose_engine_hangs_is_not_ended_for_its_silence_and_goes_on_when_the_engine_does() {
-    let mut rig = Rig::without_worker(|options| options.set("BUILD_SILENCE_TIMEOUT", "2")).await;
-    let sockets = tempfile::tempdir().expect("a temporary directory");
-    let engine = Proxy::unix(&parts().engine_socket, sockets.path().join("engine.sock"));
-    rig.host.options = rig.host.options.clone().engine(engine.socket());
-    rig.start_worker();
-    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 1; echo over\n")]);
-    let job = Job::of(&repository);
-    rig.push(&job).await;
-    rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
-    engine.set(Fault::Stall);
-    rig.dashboard.wait_for_line(&job.id, "The Docker Engine does not answer", SOON).await;
-    engine.set(Fault::Pass);
-    rig.built(&job).await;
-    rig.finish().await;
+    let hung = Hung::in_a_step_of(1, 2).await;
+    hung.rig.dashboard.wait_for_line(&hung.job.id, "The Docker Engine does not answer", SOON).await;
+    hung.goes_on().await;
 }
 
 #[tokio::test]
 async fn a_build_is_not_ended_for_its_silence_when_its_engine_hung_for_most_of_it() {
-    let mut rig = Rig::without_worker(|options| options.set("BUILD_SILENCE_TIMEOUT", "12")).await;
-    let sockets = tempfile::tempdir().expect("a temporary directory");
-    let engine = Proxy::unix(&parts().engine_socket, sockets.path().join("engine.sock"));
-    rig.host.options = rig.host.options.clone().engine(engine.socket());
-    rig.start_worker();
-    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 15; echo over\n")]);
-    let job = Job::of(&repository);
-    rig.push(&job).await;
-    rig.dashboard.wait_for_line(&job.id, "started", SOON).await;
-    engine.set(Fault::Stall);
+    let hung = Hung::in_a_step_of(15, 12).await;
     // It answers again just before the silence would have been too long.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    engine.set(Fault::Pass);
-    rig.built(&job).await;
-    rig.finish().await;
+    hung.goes_on().await;
 }
 
 async fn ended_by(key: &str, seconds: u64, stage: Stage, words: &str) {

@@ -2,7 +2,6 @@
 
 use slipway::queue::{ClaimFate, Producer, Telling};
 
-use crate::proxy::{Link, Proxy};
 use crate::rig::*;
 
 #[tokio::test]
@@ -121,20 +120,7 @@ pub async fn a_claim_whose_caller_goes_away_is_not_lost() {
 
 #[tokio::test]
 async fn a_claim_whose_caller_went_away_goes_back_to_the_queue_also_where_that_fails_at_first() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::to(redis.port).await;
-    let worker = redis.worker_behind(&proxy).await;
-    redis.push(&job("d0", "s0")).await;
-    worker.queue.acknowledge(&worker.claim().await).await.unwrap();
-    redis.push(&job("d1", "s1")).await;
-    proxy.set(Link::Deaf);
-    tokio::select! {
-        _ = worker.queue.claim() => unreachable!("no reply comes"),
-        () = until(10, "it is claimed", async || redis.len(&worker.claimed()).await == 1) => {}
-    }
-    let _: () = redis.cmd(&["ACL", "SETUSER", "default", "-lrem"]).await;
-    proxy.set(Link::Whole);
-    until(30, "Redis refuses to take it back", async || !redis.cmd::<Vec<redis::Value>>(&["ACL", "LOG"]).await.is_empty()).await;
+    let (redis, _proxy, worker) = a_claim_that_cannot_go_back().await;
     let _: () = redis.cmd(&["ACL", "SETUSER", "default", "+lrem"]).await;
     until(30, "it waits for whoever claims next", async || redis.len("q").await == 1).await;
     assert_eq!(name(&worker.claim().await), "d1");

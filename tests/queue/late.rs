@@ -2,7 +2,6 @@
 
 use slipway::queue::Fenced;
 
-use crate::proxy::{Link, Proxy};
 use crate::rig::*;
 
 const RECORD: &str = include_str!("../../src/queue/scripts/record.lua");
@@ -77,21 +76,8 @@ async fn what_a_late_claim_takes_is_built_all_the_same() {
 
 #[tokio::test]
 async fn a_job_that_was_asked_to_go_back_is_handed_out_as_a_new_attempt_which_a_late_give_back_leaves_alone() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::to(redis.port).await;
-    let worker = redis.worker_behind(&proxy).await;
-    redis.push(&job("d0", "s0")).await;
-    worker.queue.acknowledge(&worker.claim().await).await.unwrap();
-    redis.push(&job("d1", "s1")).await;
-    proxy.set(Link::Deaf);
-    tokio::select! {
-        _ = worker.queue.claim() => unreachable!("no reply comes"),
-        () = until(10, "it is claimed", async || redis.len(&worker.claimed()).await == 1) => {}
-    }
-    // Nobody claims any more: it is to go back, which fails. As far as the worker knows, that request may still arrive.
-    let _: () = redis.cmd(&["ACL", "SETUSER", "default", "-lrem"]).await;
-    proxy.set(Link::Whole);
-    until(30, "Redis refuses to take it back", async || !redis.cmd::<Vec<redis::Value>>(&["ACL", "LOG"]).await.is_empty()).await;
+    // As far as the worker knows, the request that was refused may still arrive.
+    let (redis, _proxy, worker) = a_claim_that_cannot_go_back().await;
     let first: String = redis.cmd(&["HGET", "{q}:jobs", "d1"]).await;
     let (claim, ()) = within(30, async {
         tokio::join!(worker.queue.claim(), async {

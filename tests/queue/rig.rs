@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::proxy::Proxy;
+use crate::proxy::{Link, Proxy};
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult};
 use slipway::config::QueueConfig;
@@ -180,6 +180,25 @@ fn spawn(program: &Program, port: u16, dir: &TempDir, options: &[String]) -> Chi
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|e| panic!("{} does not start ({e}): run scripts/setup", program.0.display()))
+}
+
+/// A worker that claimed `d1` without hearing of it, for a caller who went away: the job is to go back, and Redis refuses that (LREM).
+pub async fn a_claim_that_cannot_go_back() -> (Redis, Proxy, Worker) {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port).await;
+    let worker = redis.worker_behind(&proxy).await;
+    redis.push(&job("d0", "s0")).await;
+    worker.queue.acknowledge(&worker.claim().await).await.unwrap();
+    redis.push(&job("d1", "s1")).await;
+    proxy.set(Link::Deaf);
+    tokio::select! {
+        _ = worker.queue.claim() => unreachable!("no reply comes"),
+        () = until(10, "it is claimed", async || redis.len(&worker.claimed()).await == 1) => {}
+    }
+    let _: () = redis.cmd(&["ACL", "SETUSER", "default", "-lrem"]).await;
+    proxy.set(Link::Whole);
+    until(30, "Redis refuses to take it back", async || !redis.cmd::<Vec<redis::Value>>(&["ACL", "LOG"]).await.is_empty()).await;
+    (redis, proxy, worker)
 }
 
 /// One worker's queue with its tasks.

@@ -116,13 +116,18 @@ async fn a_registry_that_answers_is_good_for_work() {
     rig::check(generic(&registry_host())).await.unwrap();
 }
 
+/// A registry that takes 2 MiB, and a stage that waits a second for it to go on.
+async fn behind_a_stall() -> (StallingProxy, RegistryStage) {
+    let proxy = StallingProxy::before(registry_host(), 2 << 20).await;
+    let config = RegistryConfig::Generic(generic(&proxy.address.to_string()));
+    (proxy, RegistryStage::new(config, rig::engine().await, Duration::from_secs(1)))
+}
+
 #[tokio::test]
 async fn a_registry_that_stalls_in_the_middle_of_a_push_ends_it_with_the_cure() {
-    let proxy = StallingProxy::before(registry_host(), 2 << 20).await;
+    let (_proxy, stage) = behind_a_stall().await;
     let attempt = Attempt::new();
     let image = attempt.image(8 * MEGABYTE).await;
-    let config = RegistryConfig::Generic(generic(&proxy.address.to_string()));
-    let stage = RegistryStage::new(config, rig::engine().await, Duration::from_secs(1));
     let failure = stage.push(&image, &attempt.ctx).await.unwrap_err();
 
     assert_eq!(failure.code, Code::RegistryStalled, "{failure}");
@@ -133,11 +138,9 @@ async fn a_registry_that_stalls_in_the_middle_of_a_push_ends_it_with_the_cure() 
 
 #[tokio::test]
 async fn a_push_that_stalled_is_done_when_it_is_tried_again_and_the_registry_answers() {
-    let proxy = StallingProxy::before(registry_host(), 2 << 20).await;
+    let (proxy, stage) = behind_a_stall().await;
     let attempt = Attempt::new();
     let image = attempt.image(8 * MEGABYTE).await;
-    let config = RegistryConfig::Generic(generic(&proxy.address.to_string()));
-    let stage = RegistryStage::new(config, rig::engine().await, Duration::from_secs(1));
     // The second one hangs on the connection of the first, which the Engine holds on to.
     for _ in 0..2 {
         assert_eq!(stage.push(&image, &attempt.ctx).await.unwrap_err().code, Code::RegistryStalled);

@@ -1,7 +1,7 @@
 //! PURE: what a phase's exit code means, in words for the user. Codes: buildpacks/spec, platform.md, "Exit Codes"; each provoked.
 
 use super::phase::Phase;
-use crate::protocol::{Code, Evidence, Failure};
+use crate::protocol::{Code, Evidence, Failure, without_colours};
 
 /// How a phase's container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +131,7 @@ impl PhaseEnd {
     /// `: <last line that says something>`
     fn last(&self) -> String {
         let line = self.tail.iter().rev().find(|l| l.contains("ERROR") || l.contains("failed")).or(self.tail.last());
+        // The lifecycle's first words come before it reads that it should not colour them.
         let line = line.map(|line| without_colours(line));
         line.map(|l| format!(": {}", l.trim().trim_start_matches("ERROR: ").trim_end_matches('.'))).unwrap_or_default()
     }
@@ -141,13 +142,6 @@ impl PhaseEnd {
         let looked: Vec<&str> = self.tail.iter().map(|line| line.trim()).filter(is_result).take(12).collect();
         if looked.is_empty() { String::new() } else { format!(" ({})", looked.join(", ")) }
     }
-}
-
-/// The lifecycle's first words come before it reads that it should not colour them.
-fn without_colours(line: &str) -> String {
-    let mut pieces = line.split("\x1b[");
-    let first = pieces.next().unwrap_or_default().to_owned();
-    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or(piece, |(_, text)| text))
 }
 
 fn registry_failure(name: &str, said: &dyn Fn(&[&str]) -> bool) -> Option<Failure> {

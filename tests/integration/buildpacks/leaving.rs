@@ -26,11 +26,7 @@ async fn cancelled_in(phase: Phase) {
     held.rig.cancel(&held.job).await;
     let end = held.rig.cancelled(&held.job).await;
     let took = end.post.at - began;
-    println!("time to gone: cancel in {phase:?}: {} ms", took.as_millis());
-    let left = left_in_engine(&held.rig.engine, std::slice::from_ref(&held.job.id)).await;
-    assert_eq!(left, [""; 0], "{phase:?}: nothing is left when CANCELLED is told");
-    assert!(took < gone_within(), "{phase:?}: CANCELLED after {took:?}");
-    held.rig.finish().await;
+    gone(held, phase, "cancel", took).await;
 }
 
 async fn timed_out_in(phase: Phase) {
@@ -40,10 +36,15 @@ async fn timed_out_in(phase: Phase) {
     let step = if phase == Phase::Export { "exporting the image to the registry" } else { "building with buildpacks" };
     assert!(error.contains(&format!("longer than {TIME} s")) && error.contains(step), "{error}");
     let took = held.rig.end(&held.job).await.post.at.duration_since(building.at + Duration::from_secs(TIME));
-    println!("time to gone: timeout in {phase:?}: {} ms", took.as_millis());
+    gone(held, phase, "timeout", took).await;
+}
+
+/// By when the end was told, `took` after `what`.
+async fn gone(held: Held, phase: Phase, what: &str, took: Duration) {
+    println!("time to gone: {what} in {phase:?}: {} ms", took.as_millis());
     let left = left_in_engine(&held.rig.engine, std::slice::from_ref(&held.job.id)).await;
-    assert_eq!(left, [""; 0], "{phase:?}: nothing is left when FAILED is told");
-    assert!(took < gone_within(), "{phase:?}: FAILED {took:?} after its time was up");
+    assert_eq!(left, [""; 0], "{phase:?}: nothing is left when the end is told");
+    assert!(took < gone_within(), "{phase:?}: the end {took:?} after the {what}");
     held.rig.finish().await;
 }
 

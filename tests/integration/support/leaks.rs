@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
+use super::numbers::Numbers;
 use super::{Job, Repository};
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -166,21 +167,4 @@ fn uncoloured(text: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// The same numbers in each run with one seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % n
-    }
-
-    fn text(&mut self, alphabet: &str, len: usize) -> String {
-        let all: Vec<char> = alphabet.chars().collect();
-        (0..len).map(|_| all[self.below(all.len())]).collect()
-    }
 }

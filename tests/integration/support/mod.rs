@@ -9,6 +9,7 @@ mod held;
 mod job;
 mod leaks;
 mod leftovers;
+mod numbers;
 mod own_engine;
 mod parts;
 mod proxy;
