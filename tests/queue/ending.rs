@@ -342,3 +342,35 @@ async fn every_kind_of_end_comes_back_from_redis_as_it_was_stored() {
     let fates: Vec<ClaimFate> = worker.queue.resume().await.unwrap().into_iter().map(|c| c.fate).collect();
     assert_eq!(fates, ends.into_iter().map(ClaimFate::Ended).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn records_of_what_ended_stay_for_an_hour_and_no_more_than_10_000_of_them_and_one_that_goes_on_stays_for_ever() {
+    const FILL: &str = "local now = tonumber(redis.call('TIME')[1]) * 1000
+        for n = 1, 10100 do
+          local id, at = 'a' .. n, n <= 100 and now - 3700000 or now
+          redis.call('HSET', KEYS[1], id, cjson.encode({worker = 'w', attempt = 1, seq = '1', status = 'BUILDED', ended_at = at}))
+          redis.call('ZADD', KEYS[2], at, id)
+        end
+        redis.call('ZADD', KEYS[2], 0, 'goes-on')";
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("goes-on", "another")).await;
+    let goes_on = worker.claim().await;
+    let _: Option<String> = redis.cmd(&["EVAL", FILL, "2", "{q}:jobs", "{q}:ended"]).await;
+    let ended = async |count: usize| {
+        for n in 0..count {
+            redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+            let claim = worker.claim().await;
+            worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+            worker.queue.acknowledge(&claim).await.unwrap();
+        }
+        redis.cmd::<Vec<String>>(&["ZRANGE", "{q}:ended", "0", "-1"]).await
+    };
+    let old = (1..=100).map(|n| format!("a{n}")).collect::<Vec<_>>();
+    let left = ended(160).await;
+    assert!(old.iter().all(|id| !left.contains(id)), "those of more than an hour ago are gone");
+    assert!(left.len() < 10_000 + 16 && left.len() > 9_900 && left.iter().any(|id| id == "d159"), "{}", left.len());
+    let records: usize = redis.cmd(&["HLEN", "{q}:jobs"]).await;
+    assert_eq!(records, left.len() + 1, "each has its record, and the one that goes on has its own");
+    assert_eq!(worker.queue.store_outcome(&goes_on, &builded()).await.unwrap(), Fenced::Stored);
+}

@@ -7,11 +7,11 @@
 --          | done | again: it was done before | lost | missing: there is no record | parked_runs: a second push of the id goes to the head of the queue
 --          | parked_dropped
 -- Idempotent by the record; without an id by the element itself (equal elements are interchangeable).
+-- The claimed list is what is written first: where it is of a wrong type nothing is done.
 local claimed, jobs, queue, crashes, service_key, ended, dead = unpack(KEYS)
 local id, worker, attempt, seq, payload, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local note, keep, stay, most = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
-redis.call('LLEN', claimed)
 local crashed = redis.call('HLEN', crashes) > 0
 if note ~= '' then redis.call('LLEN', dead) end
 
@@ -47,9 +47,9 @@ end
 -- the cancel was answered with `running`, but its notice came too late for who posted BUILDED. A newer job is no such case: the
 -- image may be deployed by now, and its own follows.
 if note == '' and rec.status == 'BUILDED' and rec.cancelled then return {'cancelled'} end
-redis.call('LLEN', queue)
-redis.call('ZCARD', ended)
 local parked = redis.call('HGET', jobs, id .. '/parked')
+if parked then redis.call('LLEN', queue) end
+local others = redis.call('ZCARD', ended)
 local newest = rec.service and redis.call('HGET', service_key, rec.service)
 
 remove_claim(claimed, payload, size)
@@ -70,12 +70,20 @@ if newest == rec.seq .. ' ' .. id then redis.call('HDEL', service_key, rec.servi
 local now = math.floor(now_us() / 1000)
 write_record(jobs, id, {worker = worker, attempt = rec.attempt, seq = seq, status = rec.status, hold_until = rec.hold_until, ended_at = now})
 redis.call('ZADD', ended, now, id)
-local over = redis.call('ZCARD', ended) - most
-local old = redis.call('ZRANGEBYSCORE', ended, '-inf', now - stay, 'LIMIT', 0, 8)
-if over > 0 and #old < 8 then old = redis.call('ZRANGE', ended, 0, math.min(over, 8) - 1) end
-for _, other in ipairs(old) do
-  redis.call('ZREM', ended, other)
-  local r = read_record(jobs, other)
-  if r and r.ended_at then redis.call('HDEL', jobs, other) end
+
+-- one in so many looks for records that have stayed long enough
+if others % 16 == 0 then
+  local old = redis.call('ZRANGEBYSCORE', ended, '-inf', now - stay, 'LIMIT', 0, 32)
+  local over = math.min(others + 1 - most, 32)
+  if over > #old then old = redis.call('ZRANGE', ended, 0, over - 1) end
+  if #old > 0 then
+    local gone = {}
+    for _, other in ipairs(old) do
+      local r = read_record(jobs, other)
+      if r and r.ended_at then gone[#gone + 1] = other end
+    end
+    redis.call('ZREM', ended, unpack(old))
+    if #gone > 0 then redis.call('HDEL', jobs, unpack(gone)) end
+  end
 end
 return {answer}
