@@ -1,7 +1,8 @@
-//! Claiming: waits for jobs, takes one at a time, and loses none when a reply is lost or a caller goes away.
+//! Claiming: waits for jobs, takes them, and loses none when a reply is lost or a caller goes away.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::FromRedisValue;
@@ -17,6 +18,12 @@ use crate::protocol::{Code, DeploymentId, Failure, Outcome, ServiceId};
 
 /// Of an element that is too large so much is read.
 const HEAD_BYTES: u64 = 4096;
+/// Of each claim in the script's answer.
+const FIELDS: usize = 12;
+/// So many jobs are claimed by one call, where so many callers wait.
+const TOGETHER: usize = 8;
+/// What was claimed for a caller that went away is looked at again before it is another one's, if that comes later than this.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// Which jobs are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +33,55 @@ pub(super) enum Wanted {
     Cancelled,
 }
 
-/// One claim is under way at a time. Its token makes it repeatable: as long as the reply was not read and handed over, the
-/// same token is used again, and the script answers with the same claim.
+/// One call is under way at a time. Its token makes it repeatable: as long as the reply was not read, the same token is used
+/// again, and the script answers with the same claims.
 #[derive(Debug, Default)]
 pub(super) struct Claiming {
     token: u64,
     pending: Option<Wanted>,
     /// What the token has taken was asked to go back to the queue, and may have gone: it is handed to nobody any more.
     going_back: bool,
+    /// Claimed for callers that wait, not handed over yet.
+    ready: Ready,
     window: Window,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    claims: VecDeque<Claim>,
+    since: Option<Instant>,
+}
+
+impl Ready {
+    fn fill(&mut self, claims: Vec<Claim>) {
+        self.claims.extend(claims);
+        self.since = Some(Instant::now());
+    }
+    fn is_stale(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() > FRESH)
+    }
+}
+
+/// How many callers wait for a job.
+#[derive(Debug, Default)]
+pub(super) struct Callers(AtomicUsize);
+
+struct Caller<'a>(&'a Callers);
+
+impl Callers {
+    fn enter(&self) -> Caller<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Caller(self)
+    }
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -48,9 +95,18 @@ pub(super) enum Taken {
     NotOwner,
 }
 
+/// What the script answered.
+enum Said {
+    /// None: what there was is over, or waits in a record.
+    Claims(Vec<Claim>),
+    Nothing,
+    NotOwner,
+}
+
 impl Shared {
     /// Waits for a job. Errors are told once and tried again, for as long as it takes.
     pub(super) async fn claim(&self) -> Claim {
+        let _waits = self.callers.enter();
         let _asking = self.asking.lock().await;
         let mut trouble = Trouble::default();
         loop {
@@ -86,21 +142,41 @@ impl Shared {
             // The repeated token may answer with a job to build: that one is for who asks for any.
             return Ok(Taken::Nothing);
         }
-        let taken = self.ask_claim(&mut claiming, wanted).await?;
-        if matches!(taken, Taken::NotOwner) {
+        if wanted == Wanted::Any
+            && let Some(claim) = claiming.ready.claims.pop_front()
+        {
+            if claiming.ready.is_stale() {
+                // What came for it meanwhile was told to nobody.
+                self.lease_doubted.notify_one();
+            }
+            return Ok(self.hand_over(claim));
+        }
+        let mut claims = match self.ask_claim(&mut claiming, wanted).await? {
+            Said::Claims(claims) => claims,
+            Said::Nothing => {
+                claiming.pending = None;
+                return Ok(Taken::Nothing);
+            }
             // This says nothing of a claim whose reply was lost before the lease ran out: the same token asks again.
-            return Ok(taken);
-        }
-        // From here on nothing waits: the caller gets it, or the token is used again.
+            Said::NotOwner => return Ok(Taken::NotOwner),
+        };
+        // From here on nothing waits: the caller gets the first, and who waits behind it the others.
         claiming.pending = None;
-        if let Taken::Claim(claim) = &taken {
-            self.live.begin(claim);
+        if claims.is_empty() {
+            return Ok(Taken::Again);
         }
-        Ok(taken)
+        let first = claims.remove(0);
+        claiming.ready.fill(claims);
+        Ok(self.hand_over(first))
     }
 
-    /// The script's answer to the present token. The claim stays pending.
-    async fn ask_claim(&self, claiming: &mut Claiming, wanted: Wanted) -> Result<Taken, QueueError> {
+    fn hand_over(&self, claim: Claim) -> Taken {
+        self.live.begin(&claim);
+        Taken::Claim(Box::new(claim))
+    }
+
+    /// The script's answer to the present token. The claims stay pending.
+    async fn ask_claim(&self, claiming: &mut Claiming, wanted: Wanted) -> Result<Said, QueueError> {
         if claiming.pending.is_none() {
             claiming.token += 1;
         }
@@ -116,19 +192,24 @@ impl Shared {
             .number(self.max_job_bytes)
             .number(HEAD_BYTES)
             .arg(if wanted == Wanted::Any { "next" } else { "cancelled" })
-            .arg(&keys.notices);
-        let answer = self.link.run(call).await?;
-        let behind = answer.number(9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
-        let mut taken = self.read(answer)?;
-        if let Taken::Claim(claim) = &mut taken {
-            self.look_ahead(&mut claiming.window, claim, behind).await?;
+            .arg(&keys.notices)
+            .number(self.callers.count().clamp(1, TOGETHER) as u64);
+        let mut answer = self.link.run(call).await?;
+        let mut claims = Vec::new();
+        for from in (0..answer.len()).step_by(FIELDS) {
+            let mut claim = match self.read(&mut answer, from)? {
+                Taken::Claim(claim) => *claim,
+                Taken::Again => continue,
+                Taken::Nothing => return Ok(Said::Nothing),
+                Taken::NotOwner => return Ok(Said::NotOwner),
+            };
+            let behind = answer.number(from + 9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
+            self.look_ahead(&mut claiming.window, &mut claim, behind).await?;
+            if !self.is_over(&claim).await? {
+                claims.push(claim);
+            }
         }
-        if let Taken::Claim(claim) = &taken
-            && self.is_over(claim).await?
-        {
-            taken = Taken::Again;
-        }
-        Ok(taken)
+        Ok(Said::Claims(claims))
     }
 
     /// A newer job of the service that waits behind this one: this one is not built.
@@ -179,18 +260,26 @@ impl Shared {
 
     /// `false`: the lease is not this process's, and what is pending stays so.
     async fn put_back(&self, claiming: &mut Claiming) -> Result<bool, QueueError> {
-        let Some(wanted) = claiming.pending else { return Ok(true) };
-        match self.ask_claim(claiming, wanted).await? {
-            Taken::Claim(claim) => {
-                // A request that was given up may still arrive.
-                claiming.going_back = true;
-                self.ask_give_back(&claim, "1").await?;
+        if let Some(wanted) = claiming.pending {
+            match self.ask_claim(claiming, wanted).await? {
+                Said::Claims(claims) => {
+                    // A request that was given up may still arrive.
+                    claiming.going_back = true;
+                    // The last one first: each goes to the head.
+                    for claim in claims.iter().rev() {
+                        self.ask_give_back(claim, "1").await?;
+                    }
+                }
+                Said::NotOwner => return Ok(false),
+                Said::Nothing => {}
             }
-            Taken::NotOwner => return Ok(false),
-            Taken::Nothing | Taken::Again => {}
+            // Not before: it would lie in this worker's list for ever, and nobody would know of it.
+            (claiming.pending, claiming.going_back) = (None, false);
         }
-        // Not before: it would lie in this worker's list for ever, and nobody would know of it.
-        (claiming.pending, claiming.going_back) = (None, false);
+        while let Some(claim) = claiming.ready.claims.back() {
+            self.ask_give_back(claim, "1").await?;
+            claiming.ready.claims.pop_back();
+        }
         Ok(true)
     }
 
@@ -208,6 +297,7 @@ impl Shared {
     pub(super) async fn return_unknown(&self) -> Result<(), QueueError> {
         let mut claiming = self.claiming.lock().await;
         (claiming.pending, claiming.going_back) = (None, false);
+        claiming.ready = Ready::default();
         self.give_back_unknown().await
     }
 
@@ -215,7 +305,7 @@ impl Shared {
     /// long asked again. It goes back to the queue.
     pub(super) async fn return_unheard(&self) -> Result<(), QueueError> {
         let claiming = self.claiming.lock().await;
-        if claiming.pending.is_some() || !self.has_resumed.load(Ordering::Acquire) {
+        if claiming.pending.is_some() || !claiming.ready.claims.is_empty() || !self.has_resumed.load(Ordering::Acquire) {
             return Ok(());
         }
         let held = self.link.command(redis::cmd("LLEN").arg(&self.claimed)).await?;
@@ -253,7 +343,7 @@ impl Shared {
             for id in live.iter().filter_map(|a| a.claim.deployment.as_ref()) {
                 call = call.arg(id.as_str());
             }
-            match self.read(self.link.run(call).await?)? {
+            match self.read(&mut self.link.run(call).await?, 0)? {
                 // What is over was removed: the next one has its index now.
                 Taken::Claim(claim) if self.is_over(&claim).await? => {}
                 Taken::Claim(claim) => {
@@ -289,8 +379,9 @@ impl Shared {
         Ok(true)
     }
 
-    fn read(&self, mut answer: Answer) -> Result<Taken, QueueError> {
-        match answer.text(0) {
+    /// What begins at `from`.
+    fn read(&self, answer: &mut Answer, from: usize) -> Result<Taken, QueueError> {
+        match answer.text(from) {
             "claim" => {}
             "none" => return Ok(Taken::Nothing),
             "fenced" => return Ok(Taken::NotOwner),
@@ -302,18 +393,18 @@ impl Shared {
             }
             other => return Err(self.link.dial.said(&format!("the claim script answered {other:?}"))),
         }
-        let size = answer.number(2).unwrap_or_default();
-        let deployment = DeploymentId::parse(answer.text(3)).ok();
-        let fate = fate(answer.text(7), answer.text(8), size);
-        let taken_over = Some(answer.text(10)).filter(|host| !host.is_empty()).map(|host| TakenOver {
+        let size = answer.number(from + 2).unwrap_or_default();
+        let deployment = DeploymentId::parse(answer.text(from + 3)).ok();
+        let fate = fate(answer.text(from + 7), answer.text(from + 8), size);
+        let taken_over = Some(answer.text(from + 10)).filter(|host| !host.is_empty()).map(|host| TakenOver {
             host: host.to_owned(),
-            attempt: answer.number(11).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
+            attempt: answer.number(from + 11).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
         });
         let claim = Claim {
-            service: ServiceId::parse(answer.text(4)).ok(),
-            attempt: answer.number(5).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
-            seq: answer.number(6).unwrap_or_default(),
-            payload: Bytes::from(answer.take(1)),
+            service: ServiceId::parse(answer.text(from + 4)).ok(),
+            attempt: answer.number(from + 5).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            seq: answer.number(from + 6).unwrap_or_default(),
+            payload: Bytes::from(answer.take(from + 1)),
             deployment,
             fate,
             taken_over,

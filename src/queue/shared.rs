@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
 
-use super::claim::Claiming;
+use super::claim::{Callers, Claiming};
 use super::dial::Dial;
 use super::error::QueueError;
 use super::identity::WorkerIdentity;
@@ -39,7 +39,8 @@ pub(super) struct Shared {
     pub(super) claiming: Mutex<Claiming>,
     /// What was claimed before the restart is known.
     pub(super) has_resumed: AtomicBool,
-    /// Held by who waits for a job.
+    pub(super) callers: Callers,
+    /// Held by the one of them that asks.
     pub(super) asking: Mutex<()>,
     pub(super) wake: Mutex<Wake>,
     /// Jobs that were cancelled while they were queued may be claimed now. Not before the worker has said so: it looks for room first.
@@ -86,6 +87,7 @@ impl Shared {
             claiming: Mutex::default(),
             may_claim: AtomicBool::new(false),
             has_resumed: AtomicBool::new(false),
+            callers: Callers::default(),
             asking: Mutex::default(),
             lease_doubted: Notify::new(),
             left_in_order: false,

@@ -1,7 +1,13 @@
 //! How jobs come in.
 
-use slipway::queue::{ClaimFate, Producer, Telling};
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use slipway::queue::{Claim, ClaimFate, Fenced, Producer, Telling};
+
+use crate::proxy::{Link, Proxy};
 use crate::rig::*;
 
 #[tokio::test]
@@ -116,6 +122,162 @@ pub async fn a_claim_whose_caller_goes_away_is_not_lost() {
     }
     let expected: Vec<String> = (0..50).map(|n| format!("d{n}")).collect();
     assert_eq!(seen, expected);
+}
+
+/// As many callers as jobs: the first asks alone, and the others, who wait meanwhile, are served together.
+async fn claim_together(worker: &Worker, callers: usize) -> Vec<Claim> {
+    within(30, join_all((0..callers).map(|_| worker.queue.claim()))).await
+}
+
+#[tokio::test]
+pub async fn callers_that_wait_together_get_the_jobs_in_the_order_of_the_queue_and_each_once() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    for n in 0..30 {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+    }
+    let claims = claim_together(&worker, 30).await;
+    let seen: Vec<_> = claims.iter().map(|c| name(c).to_owned()).collect();
+    assert_eq!(seen, (0..30).map(|n| format!("d{n}")).collect::<Vec<_>>());
+    assert!(claims.iter().all(|c| c.fate == ClaimFate::Build) && redis.len(&worker.claimed()).await == 30);
+    for claim in &claims {
+        assert_eq!(worker.queue.store_outcome(claim, &builded()).await.unwrap(), Fenced::Stored);
+        worker.queue.acknowledge(claim).await.unwrap();
+    }
+    assert_eq!((redis.len(&worker.claimed()).await, redis.len("q").await), (0, 0));
+}
+
+#[tokio::test]
+async fn of_callers_that_wait_together_each_gets_what_it_would_have_got_alone() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let large = job("d2", "s2").replace('}', &" ".repeat(70_000)) + "}";
+    let big = job("d5", "s5").replacen('{', &format!("{{{}", " ".repeat(60_000)), 1);
+    let elements = [
+        &job("d0", "s0"),
+        &job("d1", "s1"),
+        "not json",
+        &large,
+        &job("d3", "s3"),
+        // A newer one of the same service, and the same deployment twice: the second waits in the record.
+        &job("d4", "s3"),
+        &job("d4", "s3"),
+        &big,
+        &job("d6", "s6"),
+    ];
+    for element in elements {
+        redis.push(element).await;
+    }
+    let claims = claim_together(&worker, 8).await;
+    let seen: Vec<_> = claims.iter().map(|c| (c.deployment.as_ref().map(|d| d.as_str().to_owned()), c.fate.clone())).collect();
+    let built = |id: &str| (Some(id.to_owned()), ClaimFate::Build);
+    let expected = [
+        built("d0"),
+        built("d1"),
+        (None, ClaimFate::Build),
+        (None, ClaimFate::TooLarge { bytes: large.len() as u64 }),
+        (Some("d3".to_owned()), ClaimFate::Superseded { by: id("d4") }),
+        built("d4"),
+        built("d5"),
+        built("d6"),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_callers_that_wait_together_loses_no_job_and_gives_none_twice() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port).await;
+    let worker = redis.worker_behind(&proxy).await;
+    redis.push(&job("first", "s")).await;
+    worker.claim().await;
+    let claims = claim_together(&worker, 6);
+    tokio::pin!(claims);
+    all_wait(&mut claims).await;
+    let jobs: Vec<String> = (0..7).map(|n| job(&format!("d{n}"), &format!("s{n}"))).collect();
+    let (seen, ()) = tokio::join!(claims, async {
+        proxy.set(Link::Deaf);
+        come_at_once(&redis, &jobs).await;
+        until(20, "several are claimed at once", async || redis.len(&worker.claimed()).await > 2).await;
+        proxy.set(Link::Whole);
+    });
+    let seen: Vec<_> = seen.iter().map(|c| name(c).to_owned()).collect();
+    assert_eq!(seen, ["d0", "d1", "d2", "d3", "d4", "d5"]);
+    assert_eq!((redis.len(&worker.claimed()).await, name(&worker.claim().await)), (7, "d6"));
+}
+
+/// They wait for jobs before there is one.
+async fn all_wait(callers: impl Future) {
+    assert!(tokio::time::timeout(Duration::from_millis(300), callers).await.is_err());
+}
+
+/// So that who asks next sees them all.
+async fn come_at_once(redis: &Redis, jobs: &[String]) {
+    let push = "for _, job in ipairs(ARGV) do redis.call('RPUSH', KEYS[1], job) end";
+    let jobs = jobs.iter().map(String::as_str);
+    let command: Vec<&str> = ["EVAL", push, "1", "{q}:incoming"].into_iter().chain(jobs).collect();
+    let _: Option<String> = redis.cmd(&command).await;
+}
+
+#[tokio::test]
+async fn jobs_of_one_service_and_pushes_of_one_deployment_that_come_at_once_are_not_claimed_together() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let claims = claim_together(&worker, 4);
+    tokio::pin!(claims);
+    all_wait(&mut claims).await;
+    let twice = r#"{"deploymentId":"x"}"#.to_owned();
+    come_at_once(&redis, &[job("d0", "s0"), job("d1", "s0"), twice.clone(), twice, job("d2", "s2")]).await;
+    let claims = claims.await;
+    assert_eq!(claims.iter().map(name).collect::<Vec<_>>(), ["d0", "d1", "x", "d2"]);
+    assert_eq!(claims[0].fate, ClaimFate::Superseded { by: id("d1") });
+    assert!(claims[1..].iter().all(|c| c.fate == ClaimFate::Build && c.attempt == 1));
+    assert_eq!(redis.cmd::<usize>(&["HEXISTS", "{q}:jobs", "x/parked"]).await, 1, "its second push waits for its end");
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_callers_that_went_away_puts_all_back_to_the_head_of_the_queue_in_their_order() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port).await;
+    let worker = redis.worker_behind(&proxy).await;
+    redis.push(&job("first", "s")).await;
+    worker.claim().await;
+    let jobs: Vec<String> = (0..7).map(|n| job(&format!("d{n}"), &format!("s{n}"))).collect();
+    {
+        let claims = claim_together(&worker, 6);
+        tokio::pin!(claims);
+        all_wait(&mut claims).await;
+        proxy.set(Link::Deaf);
+        come_at_once(&redis, &jobs).await;
+        tokio::select! {
+            _ = claims => unreachable!("no reply comes"),
+            () = until(20, "several are claimed at once", async || redis.len(&worker.claimed()).await > 2) => {}
+        }
+    }
+    proxy.set(Link::Whole);
+    until(40, "all is back", async || redis.len(&worker.claimed()).await == 1).await;
+    let back: Vec<String> = redis.cmd(&["LRANGE", "q", "0", "-1"]).await;
+    let rest: Vec<String> = redis.cmd(&["LRANGE", "{q}:incoming", "0", "-1"]).await;
+    assert_eq!([back, rest].concat(), jobs);
+}
+
+#[tokio::test]
+async fn what_was_claimed_for_callers_that_went_away_goes_back_to_the_head_of_the_queue_in_its_order() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    for n in 0..9 {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+    }
+    let mut callers: FuturesUnordered<_> = (0..6).map(|_| worker.queue.claim()).collect();
+    // The second one's call takes for all that wait behind it.
+    for expected in ["d0", "d1"] {
+        assert_eq!(name(&within(10, callers.next()).await.unwrap()), expected);
+    }
+    assert_eq!(redis.len(&worker.claimed()).await, 6);
+    drop(callers);
+    let left: Vec<String> = (2..9).map(|n| job(&format!("d{n}"), &format!("s{n}"))).collect();
+    until(30, "it is as before", async || redis.cmd::<Vec<String>>(&["LRANGE", "q", "0", "-1"]).await == left).await;
+    assert_eq!(name(&worker.claim().await), "d2");
 }
 
 #[tokio::test]

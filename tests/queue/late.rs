@@ -33,7 +33,7 @@ async fn arrives_late(redis: &Redis, worker: &Worker) {
     ];
     // Not the one that its caller uses by now.
     let token = format!("{nonce}/late{}", redis.len(&claimed).await);
-    arrives(redis, CLAIM, &keys, &[&worker.id, &nonce, &token, "65536", "4096", "next", "{q}:notices"]).await;
+    arrives(redis, CLAIM, &keys, &[&worker.id, &nonce, &token, "65536", "4096", "next", "{q}:notices", "1"]).await;
 }
 
 #[tokio::test]

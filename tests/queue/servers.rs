@@ -23,6 +23,7 @@ mod on_redis_6_2 {
         claim::a_pushed_job_is_claimed_to_the_byte_and_stays_in_the_workers_list_until_it_is_acknowledged,
         claim::what_is_no_job_is_claimed_without_a_record_and_ends_in_the_dead_letter_list,
         claim::a_claim_whose_caller_goes_away_is_not_lost,
+        claim::callers_that_wait_together_get_the_jobs_in_the_order_of_the_queue_and_each_once,
         claim::a_job_of_the_same_service_further_back_supersedes_this_one_unbuilt,
         claim::the_same_deployment_pushed_twice_waits_in_the_record_and_is_dropped_after_a_good_end,
         ending::an_end_that_was_not_sent_yet_is_voided_by_a_cancel,
