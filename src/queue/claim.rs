@@ -22,7 +22,7 @@ const HEAD_BYTES: u64 = 4096;
 const FIELDS: usize = 12;
 /// So many jobs are claimed by one call, where so many callers wait.
 const TOGETHER: usize = 8;
-/// What was claimed for a caller that went away is looked at again before it is another one's, if that comes later than this.
+/// What was claimed for a caller that went away, and is handed to another one later than this, is looked at again at once.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// Which jobs are wanted.
@@ -195,7 +195,7 @@ impl Shared {
             .arg(&keys.notices)
             .number(self.callers.count().clamp(1, TOGETHER) as u64);
         let mut answer = self.link.run(call).await?;
-        let mut claims = Vec::new();
+        let (mut claims, mut peeked) = (Vec::new(), false);
         for from in (0..answer.len()).step_by(FIELDS) {
             let mut claim = match self.read(&mut answer, from)? {
                 Taken::Claim(claim) => *claim,
@@ -204,7 +204,7 @@ impl Shared {
                 Taken::NotOwner => return Ok(Said::NotOwner),
             };
             let behind = answer.number(from + 9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
-            self.look_ahead(&mut claiming.window, &mut claim, behind).await?;
+            self.look_ahead(&mut claiming.window, &mut peeked, &mut claim, behind).await?;
             if !self.is_over(&claim).await? {
                 claims.push(claim);
             }
@@ -212,15 +212,25 @@ impl Shared {
         Ok(Said::Claims(claims))
     }
 
-    /// A newer job of the service that waits behind this one: this one is not built.
-    async fn look_ahead(&self, window: &mut Window, claim: &mut Claim, behind: usize) -> Result<(), QueueError> {
+    /// A newer job of the service that waits behind this one: this one is not built. `peeked`: the window was read after this claim,
+    /// for one that was taken together with it.
+    async fn look_ahead(
+        &self,
+        window: &mut Window,
+        peeked: &mut bool,
+        claim: &mut Claim,
+        behind: usize,
+    ) -> Result<(), QueueError> {
         let (Some(id), Some(service)) = (&claim.deployment, &claim.service) else { return Ok(()) };
-        let mut seen = window.claimed(id.as_str(), service.as_str(), behind);
+        let mut seen = match *peeked {
+            true => window.behind(id.as_str(), service.as_str()),
+            false => window.claimed(id.as_str(), service.as_str(), behind),
+        };
         if !matches!(claim.fate, ClaimFate::Build | ClaimFate::BuildAlone) {
             return Ok(());
         }
         if seen == Seen::Unknown {
-            *window = self.peek().await?;
+            (*window, *peeked) = (self.peek().await?, true);
             seen = window.behind(id.as_str(), service.as_str());
         }
         let Seen::Newer(newer) = seen else { return Ok(()) };
