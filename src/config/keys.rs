@@ -43,6 +43,7 @@ pub const KEYS: &[Key] = &[
     secret("dashboard.key", "API_KEY"),
     open("dashboard.timeout", "API_TIMEOUT"),
     open("dashboard.log_max_bytes", "LOG_MAX_BYTES"),
+    open("dashboard.log_total_max", "LOG_TOTAL_MAX"),
     open("dashboard.journal_max_bytes", "JOURNAL_MAX_BYTES"),
     open("git.allowed_hosts", "GIT_ALLOWED_HOSTS"),
     open("git.github_url", "GITHUB_URL"),
