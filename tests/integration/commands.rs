@@ -52,6 +52,17 @@ async fn a_job_that_is_enqueued_is_followed_to_its_end_and_seen_by_who_listens()
 }
 
 #[tokio::test]
+async fn a_misspelt_setting_in_the_env_file_is_named_before_anything_is_missed() {
+    let rig = Rig::without_worker(|options| options.unset("API_TIMEOUT")).await;
+    std::fs::write(rig.host.current_dir().join(".env"), "API_TIMEOT=5\nNODE_ENV=production\n").expect("write .env");
+    for command in [&["worker", "--print-config"][..], &["check"]] {
+        let (_, said) = typed(&rig, command).await;
+        assert!(said.contains("unknown setting API_TIMEOT; did you mean API_TIMEOUT?"), "{command:?}: {said}");
+        assert!(!said.contains("NODE_ENV"), "{command:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_is_cancelled_by_its_id_while_no_worker_runs_and_never_built() {
     let mut rig = Rig::without_worker(|options| options).await;
     let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo never\n")]);
