@@ -34,7 +34,16 @@ pub struct Supervisor {
     /// Which task works on which deployment, and how it is told to stop.
     running: HashMap<u64, (Option<DeploymentId>, mpsc::Sender<Stop>)>,
     next_key: u64,
-    paused: Option<String>,
+    said: Said,
+}
+
+/// What was said last of whether jobs are claimed.
+#[derive(PartialEq)]
+enum Said {
+    Nothing,
+    Claims,
+    /// Why not. The same reason with other figures is not said again: they are left out.
+    Paused(String),
 }
 
 impl Supervisor {
@@ -47,7 +56,7 @@ impl Supervisor {
             attempts: JoinSet::new(),
             running: HashMap::new(),
             next_key: 0,
-            paused: None,
+            said: Said::Nothing,
         };
         for claim in resumed {
             match claim.fate {
@@ -111,14 +120,25 @@ impl Supervisor {
         };
         let may = why_not.is_none();
         self.shared.queue.allow_claims(may);
-        // The same reason with other figures is not said again.
-        let without_figures = |why: &String| why.replace(|c: char| c.is_ascii_digit(), "");
-        if why_not.as_ref().map(without_figures) != self.paused.as_ref().map(without_figures) {
-            match &why_not {
-                Some(why) => tracing::warn!("{why}"),
-                None => tracing::info!("jobs are claimed again"),
+        let now = match &why_not {
+            Some(why) => Said::Paused(why.replace(|c: char| c.is_ascii_digit(), "")),
+            None => Said::Claims,
+        };
+        if now != self.said {
+            match (&why_not, &self.said) {
+                (Some(why), _) => tracing::warn!("{why}"),
+                (None, Said::Nothing) => {
+                    let redis = &self.shared.config.queue;
+                    tracing::info!(
+                        "ready: waits for jobs in the list {} of Redis at {}:{}",
+                        redis.queue_name,
+                        redis.host,
+                        redis.port
+                    );
+                }
+                (None, Said::Claims | Said::Paused(_)) => tracing::info!("jobs are claimed again"),
             }
-            self.paused = why_not;
+            self.said = now;
         }
         may
     }

@@ -244,7 +244,9 @@ async fn a_worker_that_starts_before_its_parts_names_each_and_takes_jobs_once_th
     rig.dashboard.set(Trouble::None);
     registry.set(Fault::Pass);
     rig.wait_for_log("the registry is there now", SOON).await;
+    assert!(!rig.host.log().contains("ready: "), "it is not ready without Redis");
     redis.set(Fault::Pass);
+    rig.wait_for_log(&format!("ready: waits for jobs in the list builder-queue of Redis at {}", redis.address()), SOON).await;
     let repository = Repository::public(HELLO);
     let job = Job::of(&repository);
     rig.push(&job).await;
