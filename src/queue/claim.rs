@@ -52,7 +52,7 @@ impl Shared {
     /// Waits for a job. Errors are told once and tried again, for as long as it takes.
     pub(super) async fn claim(&self) -> Claim {
         let _asking = self.asking.lock().await;
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::new(&self.link.dial.board);
         loop {
             let pause = match self.take(Wanted::Any).await {
                 Ok(Taken::Claim(claim)) => return *claim,
