@@ -14,6 +14,7 @@ use super::attempt;
 use super::lifecycle::{self, Stop};
 use super::shared::Shared;
 use super::signals::Signals;
+use super::systemd;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;
 use crate::queue::{Claim, ClaimFate, Notice};
@@ -107,7 +108,11 @@ impl Supervisor {
         drop(claim);
         drop(slot);
         self.shared.queue.stop_claiming().await;
-        self.drain(notices, signals).await
+        let drain_takes = self.shared.config.worker.drain_timeout + LAST_WORDS;
+        tokio::select! {
+            code = self.drain(notices, signals) => code,
+            never = systemd::allow(drain_takes) => match never {},
+        }
     }
 
     fn may_claim(&mut self) -> bool {
