@@ -82,6 +82,7 @@ async fn report(address: &str) -> String {
         key: SecretString::from("a-key"),
         timeout: Duration::from_secs(60),
         log_max_bytes: 32 << 20,
+        log_total_max: 0,
         journal_max_bytes: 1 << 30,
     };
     let reporter = Reporter::new(config, dir.path().join("journal"), gate, tasks.clone(), stop.clone(), Pace::default()).unwrap();

@@ -1,10 +1,11 @@
 //! `slipway enqueue`: makes a job and pushes it; `--follow` watches it to its end.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 
-use super::order::{Order, parse_git_url, parse_port, parse_repository};
+use super::order::{Order, parse_builder, parse_git_url, parse_port, parse_repository, parse_time};
 use super::secret_args::{GitLogin, Variables};
 use super::{follow, new_id, start};
 use crate::config::{QueueConfig, Settings};
@@ -37,6 +38,12 @@ pub(super) struct Args {
     /// Path of the Dockerfile in the repository. Default: Dockerfile.
     #[arg(long, value_name = "PATH")]
     dockerfile: Option<String>,
+    /// Build by buildpacks with this one of the worker's BUILDPACKS_BUILDERS, whether or not there is a Dockerfile.
+    #[arg(long, value_name = "IMAGE", value_parser = parse_builder, conflicts_with = "dockerfile")]
+    builder: Option<String>,
+    /// End the deployment as failed after this time (seconds, or 90s, 5m, 2h). More than the worker's BUILD_TIMEOUT counts for nothing.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    build_timeout: Option<Duration>,
     /// Service that the image is for; it names the image's repository. Default: after the git repository.
     #[arg(long, value_name = "ID", value_parser = ServiceId::parse)]
     service: Option<ServiceId>,
@@ -95,6 +102,8 @@ fn order(args: Args) -> Result<Order, String> {
         commit: args.commit,
         git_url: args.git_url,
         dockerfile: args.dockerfile,
+        builder: args.builder,
+        build_timeout: args.build_timeout,
         env: args.variables.read()?,
         ports: args.ports,
     })

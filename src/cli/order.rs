@@ -1,9 +1,12 @@
 //! PURE: a job as the existing producer writes it (contract, "Jobs in").
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::protocol::{BranchName, CommitSha, DeploymentId, EnvVar, GitCredentials, Port, RepositoryName, ServiceId};
+use crate::config;
+use crate::protocol::{BranchName, CommitSha, DeploymentId, EnvVar, GitCredentials, Port, RepositoryName, ServiceId, is_image};
 use crate::secrets::ExposeSecret;
 
 /// Everything that goes into a queue element.
@@ -18,6 +21,9 @@ pub(super) struct Order {
     pub(super) git_url: Option<Url>,
     pub(super) credentials: Option<GitCredentials>,
     pub(super) dockerfile: Option<String>,
+    pub(super) builder: Option<String>,
+    /// Whole seconds.
+    pub(super) build_timeout: Option<Duration>,
     pub(super) env: Vec<EnvVar>,
     pub(super) ports: Vec<Port>,
 }
@@ -39,6 +45,12 @@ impl Order {
         });
         if let Some(dockerfile) = &self.dockerfile {
             job["runtimeFilePath"] = json!(dockerfile);
+        }
+        if let Some(builder) = &self.builder {
+            job["builder"] = json!(builder);
+        }
+        if let Some(time) = &self.build_timeout {
+            job["buildTimeout"] = json!(time.as_secs());
         }
         job.to_string().into_bytes()
     }
@@ -66,6 +78,16 @@ pub(super) fn parse_port(text: &str) -> Result<Port, &'static str> {
     let (service, container) = text.split_once(':').unwrap_or((text, text));
     let port = |t: &str| t.parse().ok().filter(|p| *p > 0).ok_or("is not SERVICE:CONTAINER, such as 80:3000");
     Ok(Port { service_port: port(service)?, container_port: port(container)? })
+}
+
+/// `image`, `image:tag` …: what the job's field takes.
+pub(super) fn parse_builder(text: &str) -> Result<String, &'static str> {
+    if !text.is_empty() && is_image(text) { Ok(text.to_owned()) } else { Err("is no image reference") }
+}
+
+/// A time as the settings have it, of one second or more.
+pub(super) fn parse_time(text: &str) -> Result<Duration, &'static str> {
+    config::duration(text).and_then(|time| if time.is_zero() { Err("must not be zero") } else { Ok(time) })
 }
 
 /// `owner/name`. What people paste in its place is told apart.
@@ -105,6 +127,8 @@ mod tests {
             git_url: None,
             credentials: Some(GitCredentials { username: "octo".into(), password: "ghs_x".into() }),
             dockerfile: Some("docker/Dockerfile".into()),
+            builder: None,
+            build_timeout: None,
             env: vec![EnvVar { key: "FOO".into(), value: "bar".into() }],
             ports: vec![Port { service_port: 80, container_port: 3000 }],
         }
@@ -118,6 +142,18 @@ mod tests {
             "gitProvider":{"type":"GITHUB","githubAccount":{"username":"octo","accessToken":"ghs_x"}},
             "environmentVariables":[{"key":"FOO","value":"bar"}], "ports":[{"servicePort":80,"containerPort":3000}]});
         assert_eq!(written, contract);
+    }
+
+    #[test]
+    fn a_builder_and_a_time_stand_in_the_job_as_the_worker_reads_them() {
+        let (builder, build_timeout) = (parse_builder("paketo/builder:1").ok(), parse_time("5m").ok());
+        let order = Order { dockerfile: None, builder, build_timeout, ..order() };
+        let job = crate::protocol::Job::parse(&order.payload(), 1 << 20, &parse_git_url("https://github.com").unwrap()).unwrap();
+        assert_eq!((job.builder.as_deref(), job.build_timeout), (Some("paketo/builder:1"), Some(Duration::from_secs(300))));
+        for wrong in ["0", "", "5 parsecs", "-1"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_builder("a b").is_err() && parse_builder("").is_err());
     }
 
     #[test]

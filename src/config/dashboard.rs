@@ -17,6 +17,8 @@ pub struct DashboardConfig {
     pub timeout: Duration,
     /// `LOG_MAX_BYTES`: the cap of one deployment's journal, default 32 MiB; head and tail are kept.
     pub log_max_bytes: u64,
+    /// `LOG_TOTAL_MAX` bytes, default 64 MiB: all that is told of one attempt's log. 0: no limit.
+    pub log_total_max: u64,
     /// `JOURNAL_MAX_BYTES`: the cap of all undelivered journals together, default 1 GiB; above it nothing is claimed.
     pub journal_max_bytes: u64,
 }
@@ -27,6 +29,7 @@ impl DashboardConfig {
         let key = key(r);
         let timeout = r.duration("API_TIMEOUT");
         let log_max_bytes = r.size("LOG_MAX_BYTES", 64 * 1024, "is less than 64 KiB; not even one post would fit");
+        let log_total_max = r.size("LOG_TOTAL_MAX", 0, "");
         let journal_max_bytes = r.size("JOURNAL_MAX_BYTES", 64 * 1024, "is less than 64 KiB; not even one post would fit");
         if let (Some(one), Some(all)) = (log_max_bytes, journal_max_bytes)
             && all < one
@@ -39,6 +42,7 @@ impl DashboardConfig {
             key: key?,
             timeout: timeout?,
             log_max_bytes: log_max_bytes?,
+            log_total_max: log_total_max?,
             journal_max_bytes: journal_max_bytes?,
         })
     }

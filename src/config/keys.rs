@@ -43,6 +43,7 @@ pub const KEYS: &[Key] = &[
     secret("dashboard.key", "API_KEY"),
     open("dashboard.timeout", "API_TIMEOUT"),
     open("dashboard.log_max_bytes", "LOG_MAX_BYTES"),
+    open("dashboard.log_total_max", "LOG_TOTAL_MAX"),
     open("dashboard.journal_max_bytes", "JOURNAL_MAX_BYTES"),
     open("git.allowed_hosts", "GIT_ALLOWED_HOSTS"),
     open("git.github_url", "GITHUB_URL"),
@@ -97,9 +98,36 @@ pub fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> Optio
         .map(|(_, k)| k)
 }
 
+/// The variable that one of another name in a `.env` is likely a slip for. Strict, for a `.env` holds other programs' variables too.
+pub(super) fn misspelt(written: &str) -> Option<String> {
+    let all = || KEYS.iter().flat_map(|k| [Some(k.env.to_owned()), k.secret.then(|| format!("{}_FILE", k.env))]).flatten();
+    if all().any(|known| known == written) {
+        return None;
+    }
+    let plain = written.to_ascii_uppercase().replace(['-', '.'], "_");
+    let slips = if plain.len() < 12 { 1 } else { 2 };
+    let near = all().map(|known| (strsim::osa_distance(&plain, &known), known)).filter(|(distance, _)| *distance <= slips);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_with_a_slip_of_the_pen_is_told_from_those_of_other_programs() {
+        let meant = |written| misspelt(written).unwrap_or_default();
+        assert_eq!(meant("REDIS_HOTS"), "REDIS_HOST");
+        assert_eq!(meant("redis_host"), "REDIS_HOST");
+        assert_eq!(meant("REGISTRY-HOST"), "REGISTRY_HOST");
+        assert_eq!(meant("AWS_SECRET_ACESS_KEYS"), "AWS_SECRET_ACCESS_KEY");
+        assert_eq!(meant("REDIS_PASWORD_FILE"), "REDIS_PASSWORD_FILE");
+        for other in
+            ["REDIS_HOST", "API_KEY_FILE", "REDIS_URL", "NODE_ENV", "DB_HOST", "DB_PASSWORD", "PORT", "AWS_PROFILE", "LOG_FILE"]
+        {
+            assert_eq!(meant(other), "", "{other}");
+        }
+    }
 
     #[test]
     fn a_misspelt_key_is_answered_with_the_one_that_was_meant() {

@@ -9,7 +9,7 @@ use config::{FileFormat, Map, Source, Value, ValueKind};
 
 use super::dotenv::DotEnv;
 use super::errors::ConfigError;
-use super::keys::{KEYS, Key, nearest};
+use super::keys::{KEYS, Key, misspelt, nearest};
 use super::surroundings::Surroundings;
 
 /// The defaults, with their explanation.
@@ -143,6 +143,11 @@ impl Reading<'_> {
                     self.warnings.push(format!("{origin}: no variable in line {}; skipped", lines.join(", ")));
                 }
                 let variables: BTreeMap<_, _> = parsed.variables.into_iter().collect();
+                // Where the variable that may be meant is there too, the other one is another program's.
+                let meant = |name: &String| misspelt(name).filter(|meant| !variables.contains_key(meant));
+                let slips = variables.keys().filter_map(|name| Some((name, meant(name)?)));
+                self.warnings
+                    .extend(slips.map(|(name, meant)| format!("{origin}: unknown setting {name}; did you mean {meant}?")));
                 self.variables(&origin, |name| Ok(variables.get(name).cloned()))
             }
             Ok(Err(_)) => {

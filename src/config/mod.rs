@@ -33,6 +33,7 @@ pub use logging::{LogFormat, LoggingConfig};
 pub use queue::QueueConfig;
 pub use registry::{AwsKeys, EcrConfig, GenericRegistryConfig, RegistryConfig};
 pub use surroundings::{SYSTEM_FILE, Surroundings, TerminalHints, named_variable};
+pub use units::duration;
 pub use worker::{StageTimeouts, WorkerConfig};
 
 /// Everything that can be configured, validated.

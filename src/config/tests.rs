@@ -122,6 +122,16 @@ fn an_unchanged_env_file_of_the_predecessor_starts_the_worker() {
 }
 
 #[test]
+fn a_misspelt_setting_in_an_env_file_is_named_with_the_one_that_was_meant() {
+    let place =
+        Place::minimal().file(".env", "REDIS_HOTS=redis.internal\nNODE_ENV=production\nAPI_URL=http://d/api\nAPP_URL=http://x\n");
+    let expected = format!("{}: unknown setting REDIS_HOTS; did you mean REDIS_HOST?", place.path().join(".env").display());
+    assert_eq!(place.load().warnings, [expected]);
+    let in_the_environment = Place::minimal().env("REDIS_HOTS", "redis.internal").load();
+    assert!(in_the_environment.warnings.is_empty(), "other programs' variables stand there");
+}
+
+#[test]
 fn later_layers_win_and_each_value_says_where_it_came_from() {
     let place = Place::minimal()
         .file("etc.toml", "[redis]\nhost = \"file\"\nport = 1\nqueue_name = \"file\"\n[git]\nallowed_hosts = [\"a.example\", \"*.b.example\"]\n")

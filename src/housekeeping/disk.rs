@@ -24,12 +24,12 @@ pub fn measure(name: &'static str, path: &Path) -> io::Result<Space> {
     Ok(Space { name, path: path.to_owned(), free: stat.f_bavail.saturating_mul(stat.f_frsize) })
 }
 
-/// WORK_DIR, and the Engine's data where it is on this host (see [`engine_root`]).
-pub async fn measure_all(work_dir: PathBuf, engine_root: Option<PathBuf>) -> io::Result<Vec<Space>> {
+/// Those of WORK_DIR and the Engine's data that are given; the latter where it is on this host (see [`engine_root`]).
+pub async fn measure_all(work_dir: Option<PathBuf>, engine_root: Option<PathBuf>) -> io::Result<Vec<Space>> {
     let measuring = tokio::task::spawn_blocking(move || {
-        let work = measure("WORK_DIR", &work_dir)?;
+        let work = work_dir.map(|path| measure("WORK_DIR", &path)).transpose()?;
         let engine = engine_root.map(|path| measure("the Engine's data", &path)).transpose()?;
-        Ok(std::iter::once(work).chain(engine).collect())
+        Ok(work.into_iter().chain(engine).collect())
     });
     measuring.await.map_err(io::Error::other)?
 }

@@ -109,7 +109,7 @@ impl Housekeeper {
         loop {
             tick.tick().await;
             let engine_root = disk::engine_root(&self.engine).await;
-            let room = match disk::measure_all(self.work_dir.clone(), engine_root).await {
+            let room = match disk::measure_all(Some(self.work_dir.clone()), engine_root).await {
                 Ok(spaces) => disk::enough(&spaces, self.min_free_disk).err().map(|failure| failure.to_string()),
                 Err(error) => Some(format!("No job is claimed: the free space of WORK_DIR cannot be measured: {error}")),
             };

@@ -10,7 +10,7 @@ mod wire;
 
 pub use cancel::parse_cancel;
 pub use id::{BranchName, CommitSha, DeploymentId, InvalidId, RepositoryName, ServiceId};
-pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Port};
+pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Port, is_image};
 pub use line::{is_special, safe_line, safe_text, without_colours};
 pub use log::{LogSink, LogType};
 pub use outcome::{Code, Evidence, Failure, FailureKind, Outcome};

@@ -108,7 +108,7 @@ impl Shared {
     pub(super) async fn claim(&self) -> Claim {
         let _waits = self.callers.enter();
         let _asking = self.asking.lock().await;
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::new(&self.link.dial.board);
         loop {
             let pause = match self.take(Wanted::Any).await {
                 Ok(Taken::Claim(claim)) => return *claim,

@@ -1,5 +1,6 @@
 //! Where Redis is and how to log in; and the plain connection for what blocks or streams.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 use super::error::{QueueError, explain, explain_said};
 use super::resp::{Reader, Reply, command};
+use super::trouble::Board;
 use crate::config::QueueConfig;
 
 /// How long Redis may take to accept a connection, and to answer what does not block.
@@ -26,6 +28,8 @@ pub(super) struct Dial {
     pub(super) address: String,
     /// The ACL rule that grants all that the queue needs, for messages.
     pub(super) rule: String,
+    /// What was told of the trouble with it.
+    pub(super) board: Arc<Board>,
 }
 
 impl Dial {
@@ -37,6 +41,7 @@ impl Dial {
             password: config.password.clone(),
             address: format!("{}:{}", config.host, config.port),
             rule,
+            board: Arc::default(),
         }
     }
     /// For the library's connections.

@@ -94,7 +94,7 @@ impl Shared {
 
     /// Renews until `stop`; the gate follows.
     pub(super) async fn keep_lease(self: &Arc<Self>, gate: &GateKeeper, notices: &Sender<Notice>, stop: &CancellationToken) {
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::new(&self.link.dial.board);
         let mut proved = boot_time();
         loop {
             let asked = boot_time();

@@ -48,7 +48,7 @@ impl Shared {
     /// Listens until `stop`, subscribing again after each break.
     pub(super) async fn listen(&self, dial: &Dial, notices: &Sender<Notice>, stop: &CancellationToken) {
         let listening = async {
-            let mut trouble = Trouble::default();
+            let mut trouble = Trouble::new(&self.link.dial.board);
             loop {
                 let Err(error) = self.subscribed(dial, notices, &mut trouble).await;
                 sleep(trouble.told(&self.named(error).await)).await;
@@ -78,7 +78,7 @@ impl Shared {
 
     /// A cancel must not get lost with an error: Redis keeps no message, and a tombstone would be missing.
     async fn heard(&self, id: &DeploymentId, notices: &Sender<Notice>) -> Result<(), QueueError> {
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::new(&self.link.dial.board);
         let found = loop {
             match cancel(&self.link, &self.keys, id).await {
                 Ok(found) => break found,
@@ -98,7 +98,7 @@ impl Plain {
     /// The same without records: only what is heard counts.
     pub(super) async fn listen(&self, dial: &Dial, channel: &str, notices: &Sender<Notice>, stop: &CancellationToken) {
         let listening = async {
-            let mut trouble = Trouble::default();
+            let mut trouble = Trouble::new(&dial.board);
             loop {
                 let Err(error) = self.subscribed(dial, channel, notices, &mut trouble).await;
                 sleep(trouble.told(&error)).await;

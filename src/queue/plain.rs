@@ -74,7 +74,7 @@ impl Plain {
     }
 
     pub(super) async fn claim(&self) -> Claim {
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::new(&self.dial.board);
         loop {
             match self.pop.lock().await.next(&self.dial, &self.keys.queue, self.max_job_bytes).await {
                 Ok(Some((payload, length, number))) => return self.begin(payload, length, number),
@@ -174,7 +174,7 @@ impl Plain {
 
     /// The gate follows whether Redis answers: there is no lease to prove.
     pub(super) async fn keep_gate(&self, gate: &GateKeeper, stop: &CancellationToken) {
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::new(&self.dial.board);
         let mut proved = boot_time();
         loop {
             let asked = boot_time();

@@ -49,7 +49,7 @@ impl Calm {
 impl Shared {
     /// Looks for dead workers until `stop`.
     pub(super) async fn keep_reaping(&self, stop: &CancellationToken) {
-        let (mut calm, mut trouble) = (Calm::default(), Trouble::default());
+        let (mut calm, mut trouble) = (Calm::default(), Trouble::new(&self.link.dial.board));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -1,8 +1,9 @@
 //! One deployment's report as its job sees it: lines, a status, the end.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::allowance::{Allowance, Told};
 use super::batch::cut_chars;
 use super::client::Post;
 use super::journal::EndPlace;
@@ -22,6 +23,7 @@ pub struct JobReport {
     deployment: DeploymentId,
     link: Arc<Link>,
     redactor: Arc<Redactor>,
+    allowance: Mutex<Allowance>,
     fence: Arc<dyn Fence>,
     _loan: Arc<Loan>,
 }
@@ -35,7 +37,8 @@ impl JobReport {
         fence: Arc<dyn Fence>,
         loan: Arc<Loan>,
     ) -> Self {
-        Self { reporter, deployment, link, redactor, fence, _loan: loan }
+        let allowance = Mutex::new(Allowance::new(reporter.config.log_total_max));
+        Self { reporter, deployment, link, redactor, allowance, fence, _loan: loan }
     }
 
     /// Appends a status (BUILDING) in order with the lines. Ends go through [`JobReport::end`].
@@ -47,13 +50,18 @@ impl JobReport {
         self.link.work.notify_one();
     }
 
-    /// Appends the end, synced to disk, with its cause as the last log line, and waits until it is delivered.
+    /// Appends what [`Allowance`] kept of the log, and the end, synced to disk, with its cause as the last log line, and waits until it is
+    /// delivered.
     ///
     /// An end that was not sent is void when another one is given: so a cancel overrules it (its waiting call returns
     /// [`Delivery::Cancelled`]); CANCELLED also follows an end that was sent. The same end given again, also after a restart, is
     /// not appended or sent twice. May be dropped: what was appended stays, and is sent as soon as it is asked for again.
     pub async fn end(&self, outcome: &Outcome) -> Delivery {
         let outcome = self.redacted(outcome);
+        let rest = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).rest();
+        for (kind, text) in rest {
+            self.write(kind, &text);
+        }
         let mut tries = 0;
         let ordinal = loop {
             let (link, outcome) = (Arc::clone(&self.link), outcome.clone());
@@ -155,6 +163,17 @@ impl JobReport {
         self.link.progress.subscribe().wait_for(|p| p.over.is_some()).await.ok();
     }
 
+    /// Writes to disk when a post's worth has gathered.
+    fn write(&self, kind: LogType, text: &str) {
+        let woken = self.link.journal.log(kind, text);
+        if woken.records {
+            self.link.work.notify_one();
+        }
+        if woken.gathering {
+            self.link.gathering.notify_one();
+        }
+    }
+
     fn redacted(&self, outcome: &Outcome) -> Outcome {
         let clean = |f: &Failure| Failure {
             cause: cut_chars(&self.redactor.redact(&safe_text(&f.cause)), FAILURE_CHARS),
@@ -170,15 +189,15 @@ impl JobReport {
 }
 
 impl LogSink for JobReport {
-    /// Takes out what is not to be seen (first, so that nothing invisible parts a secret), redacts, and writes to disk when a post's
-    /// worth has gathered.
+    /// Takes out what is not to be seen (first, so that nothing invisible parts a secret), redacts, and writes what may still be told.
     fn line(&self, kind: LogType, text: &str) {
-        let woken = self.link.journal.log(kind, &self.redactor.redact(&safe_text(text)));
-        if woken.records {
-            self.link.work.notify_one();
-        }
-        if woken.gathering {
-            self.link.gathering.notify_one();
+        let safe = safe_text(text);
+        let text = self.redactor.redact(&safe);
+        let told = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(kind, &text);
+        match told {
+            Told::Whole => self.write(kind, &text),
+            Told::LastWord(words) => self.write(LogType::Warning, &words),
+            Told::Nothing => {}
         }
     }
 }

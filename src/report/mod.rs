@@ -3,6 +3,7 @@
 //! [`JobReport`] (the job's log, its status, its end) → [`journal`] (disk) → [`sender`] (one per deployment) → [`dashboard`]
 //! (what all senders share: one circuit, eight posts at once) → [`client`] (one HTTP post).
 
+mod allowance;
 mod answer;
 mod batch;
 mod client;

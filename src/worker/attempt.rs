@@ -1,6 +1,7 @@
 //! One attempt at one job: what is known of it when it is claimed, then its build, then its end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -108,7 +109,7 @@ async fn open_report(
     deployment: &DeploymentId,
     redactor: &Arc<Redactor>,
 ) -> Option<Arc<JobReport>> {
-    let fence = Arc::new(ClaimFence { queue: shared.queue.clone(), claim: claim.clone() });
+    let fence = Arc::new(ClaimFence { queue: shared.queue.clone(), claim: claim.clone(), said: AtomicBool::default() });
     loop {
         let wait = match shared.reporter.open(deployment, claim.attempt, redactor.clone(), fence.clone()).await {
             Ok(report) => return Some(report),
@@ -132,15 +133,20 @@ async fn open_report(
 struct ClaimFence {
     queue: Arc<Queue>,
     claim: Claim,
+    /// That it waits was said since Redis last answered.
+    said: AtomicBool,
 }
 
 impl Fence for ClaimFence {
     fn may_post(&self, telling: Telling) -> BoxFuture<'_, Result<Fenced, ()>> {
         async move {
-            self.queue
-                .may_post(&self.claim, telling)
-                .await
-                .map_err(|error| tracing::warn!("an end waits until Redis answers: {error}"))
+            let answer = self.queue.may_post(&self.claim, telling).await;
+            let said = self.said.swap(answer.is_err(), Ordering::Relaxed);
+            answer.map_err(|error| {
+                if !said {
+                    tracing::warn!("an end waits until Redis answers: {error}");
+                }
+            })
         }
         .boxed()
     }

@@ -1,14 +1,13 @@
 //! An attempt's build: the pipeline beside its deadlines and stops, until nothing of it is left on this host.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,8 +25,14 @@ use crate::stage::StageContext;
 /// How long the remains of a stopped build are waited for before the end is told all the same (housekeeping owns the rest then).
 const TEAR_DOWN: Duration = Duration::from_secs(30);
 
-/// How long a stopped pipeline may take to end by itself: above what an export that has begun is waited for.
+/// How long a stopped pipeline may take to end by itself where the Engine hangs …
+const STOPS_WITHIN_HUNG: Duration = Duration::from_secs(30);
+
+/// … and where it answers: above what an export that has begun is waited for.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// When a stopped pipeline asks which of the two it is: an answer takes 5 s at most.
+const STOPPED_ASKS_AFTER: Duration = Duration::from_secs(20);
 
 /// After so much silence the Engine is asked whether it answers, and again after as much.
 const ENGINE_ASKED_AFTER: Duration = Duration::from_secs(60);
@@ -68,22 +73,22 @@ impl Attempt {
         let asks_after = (config.build_silence_timeout / 4).min(ENGINE_ASKED_AFTER);
         let mut asks_next = asks_after;
         // Set when the token trips: the end does not wait for ever for an Engine that hangs.
-        let mut give_up = None::<Pin<Box<Sleep>>>;
+        let mut give_up = None::<BoxFuture<'_, Duration>>;
         loop {
             let event = tokio::select! {
                 biased;
                 Some(stop) = stops.recv() => Event::Stop(stop),
                 result = &mut pipeline => {
-                    // Its connection is one of the tasks that are waited for.
-                    engine_answers = None;
+                    // Their connections are tasks that are waited for.
+                    (engine_answers, give_up) = (None, None);
                     ctx.tasks.close();
                     if tokio::time::timeout(TEAR_DOWN, ctx.tasks.wait()).await.is_err() {
                         tracing::warn!("parts of the build did not end within {} s; housekeeping will look for them", TEAR_DOWN.as_secs());
                     }
                     Event::PipelineEnded(result)
                 }
-                () = async { match &mut give_up { Some(sleep) => sleep.await, None => std::future::pending().await } } => {
-                    tracing::warn!("the build did not stop within {} s; housekeeping will look for what is left of it", STOPS_WITHIN.as_secs());
+                waited = async { match &mut give_up { Some(waiting) => waiting.await, None => std::future::pending().await } } => {
+                    tracing::warn!("the build did not stop within {} s; housekeeping will look for what is left of it", waited.as_secs());
                     Event::PipelineEnded(Err(Failure::interrupted()))
                 }
                 () = &mut deadline, if !late => {
@@ -145,7 +150,7 @@ impl Attempt {
             let (next, action) = lifecycle::step(state, event);
             if action == Action::TripToken {
                 ctx.cancel.cancel();
-                give_up = Some(Box::pin(tokio::time::sleep(STOPS_WITHIN)));
+                give_up = Some(self.patience(&ctx).boxed());
             }
             if ended {
                 drop(live);
@@ -154,6 +159,16 @@ impl Attempt {
             }
             state = next;
         }
+    }
+
+    /// Returns when a stopped pipeline has had its time, and how much that was.
+    async fn patience(&self, ctx: &StageContext) -> Duration {
+        let stopped = Instant::now();
+        sleep_until(stopped + STOPPED_ASKS_AFTER).await;
+        let answers = self.shared.stages.dockerfile.engine_answers(ctx).await;
+        let within = if answers { STOPS_WITHIN } else { STOPS_WITHIN_HUNG };
+        sleep_until(stopped + within).await;
+        within
     }
 
     fn announce(&self) {

@@ -63,7 +63,8 @@ async fn work_dir(config: &Config) -> Finding {
         written.map_err(|error| error.to_string())?.map_err(|error| {
             format!("It cannot be written to: {error}. Make it a folder that this user may write to, or set WORK_DIR.")
         })?;
-        let spaces = disk::measure_all(path, None).await.map_err(|error| format!("Its free space is not known: {error}."))?;
+        let spaces =
+            disk::measure_all(Some(path), None).await.map_err(|error| format!("Its free space is not known: {error}."))?;
         disk::enough(&spaces, config.worker.min_free_disk).map_err(|failure| failure.to_string())
     })
     .await;
@@ -94,7 +95,7 @@ async fn engine(config: &Config) -> Finding {
     let reached = within(async {
         let client = image::connect_engine(&config.build).await?;
         let root = disk::engine_root(&client).await;
-        let spaces = disk::measure_all(config.worker.work_dir.clone(), root).await.map_err(unmeasured)?;
+        let spaces = disk::measure_all(None, root).await.map_err(unmeasured)?;
         disk::enough(&spaces, config.worker.min_free_disk)?;
         Ok::<_, Failure>(client)
     })
@@ -111,7 +112,11 @@ async fn engine(config: &Config) -> Finding {
 }
 
 fn unmeasured(error: std::io::Error) -> Failure {
-    Failure::new(Code::EngineDiskFull, format!("The free space for images is not known: {error}."), "See WORK_DIR and the disk.")
+    Failure::new(
+        Code::EngineDiskFull,
+        format!("The free space for images is not known: {error}."),
+        "See the disk that the Engine's data is on.",
+    )
 }
 
 async fn registry(config: &Config) -> Finding {

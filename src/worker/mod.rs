@@ -19,6 +19,7 @@ mod single_build;
 mod stage_limits;
 mod startup;
 mod supervisor;
+mod systemd;
 mod way;
 
 pub use check::{Finding, check};

@@ -41,6 +41,7 @@ impl Shared {
         mut call: impl FnMut() -> F,
     ) -> Option<T> {
         let mut longest = Duration::from_millis(200);
+        let mut said = false;
         loop {
             let error = tokio::select! {
                 answer = call() => match answer {
@@ -49,7 +50,9 @@ impl Shared {
                 },
                 () = self.halt.cancelled() => return None,
             };
-            tracing::warn!("{what} waits until Redis answers: {error}");
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!("{what} waits until Redis answers: {error}");
+            }
             tokio::select! {
                 () = sleep(full_jitter(longest)) => longest = (longest * 2).min(Duration::from_secs(10)),
                 () = self.halt.cancelled() => return None,

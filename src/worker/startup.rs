@@ -6,6 +6,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +16,7 @@ use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
+use super::systemd;
 use crate::config::{Config, RegistryConfig, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
@@ -50,16 +52,10 @@ pub async fn run(config: Config, secrets: Arc<ActiveSecrets>) -> Exit {
     };
     tracing::info!(worker = %identity.id, version = env!("CARGO_PKG_VERSION"), work_dir = %config.worker.work_dir.display(), "slipway starts");
     // Ready as soon as the configuration is good: a part that is away is waited for, and must not make systemd restart us.
-    tell_systemd(sd_notify::NotifyState::Ready);
+    systemd::tell(NotifyState::Ready);
     let ended = start(config, identity, lock, secrets, &mut signals).await;
-    tell_systemd(sd_notify::NotifyState::Stopping);
+    systemd::tell(NotifyState::Stopping);
     ended
-}
-
-fn tell_systemd(state: sd_notify::NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!("systemd was not told: {error}");
-    }
 }
 
 async fn start(

@@ -14,6 +14,7 @@ use super::attempt;
 use super::lifecycle::{self, Stop};
 use super::shared::Shared;
 use super::signals::Signals;
+use super::systemd;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;
 use crate::queue::{Claim, ClaimFate, Notice};
@@ -34,7 +35,16 @@ pub struct Supervisor {
     /// Which task works on which deployment, and how it is told to stop.
     running: HashMap<u64, (Option<DeploymentId>, mpsc::Sender<Stop>)>,
     next_key: u64,
-    paused: Option<String>,
+    said: Said,
+}
+
+/// What was said last of whether jobs are claimed.
+#[derive(PartialEq)]
+enum Said {
+    Nothing,
+    Claims,
+    /// Why not. The same reason with other figures is not said again: they are left out.
+    Paused(String),
 }
 
 impl Supervisor {
@@ -47,7 +57,7 @@ impl Supervisor {
             attempts: JoinSet::new(),
             running: HashMap::new(),
             next_key: 0,
-            paused: None,
+            said: Said::Nothing,
         };
         for claim in resumed {
             match claim.fate {
@@ -98,7 +108,11 @@ impl Supervisor {
         drop(claim);
         drop(slot);
         self.shared.queue.stop_claiming().await;
-        self.drain(notices, signals).await
+        let drain_takes = self.shared.config.worker.drain_timeout + LAST_WORDS;
+        tokio::select! {
+            code = self.drain(notices, signals) => code,
+            never = systemd::allow(drain_takes) => match never {},
+        }
     }
 
     fn may_claim(&mut self) -> bool {
@@ -111,14 +125,25 @@ impl Supervisor {
         };
         let may = why_not.is_none();
         self.shared.queue.allow_claims(may);
-        // The same reason with other figures is not said again.
-        let without_figures = |why: &String| why.replace(|c: char| c.is_ascii_digit(), "");
-        if why_not.as_ref().map(without_figures) != self.paused.as_ref().map(without_figures) {
-            match &why_not {
-                Some(why) => tracing::warn!("{why}"),
-                None => tracing::info!("jobs are claimed again"),
+        let now = match &why_not {
+            Some(why) => Said::Paused(why.replace(|c: char| c.is_ascii_digit(), "")),
+            None => Said::Claims,
+        };
+        if now != self.said {
+            match (&why_not, &self.said) {
+                (Some(why), _) => tracing::warn!("{why}"),
+                (None, Said::Nothing) => {
+                    let redis = &self.shared.config.queue;
+                    tracing::info!(
+                        "ready: waits for jobs in the list {} of Redis at {}:{}",
+                        redis.queue_name,
+                        redis.host,
+                        redis.port
+                    );
+                }
+                (None, Said::Claims | Said::Paused(_)) => tracing::info!("jobs are claimed again"),
             }
-            self.paused = why_not;
+            self.said = now;
         }
         may
     }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Held, Job, Repository, Rig, Stage};
+use crate::support::{Held, Job, Repository, Rig, Stage, eventually};
 
 /// The invariant's second, with room for a busy machine; the benches measure what it really takes.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
+/// How long a cancel waits for an Engine that hangs.
+const WAITS_FOR_THE_ENGINE: Duration = Duration::from_secs(30);
 
 async fn cancelled_in(stage: Stage) {
     let held = Held::in_stage(stage, |options| options).await;
@@ -99,4 +101,34 @@ async fn a_cancel_of_one_job_leaves_the_other_of_the_same_dockerfile_running() {
     rig.built(&other).await;
     assert!(rig.dashboard.log(&other.id).contains("over"));
     rig.finish().await;
+}
+
+/// It is told though something is left, and what is left goes when the Engine answers again.
+async fn cancelled_while_the_engine_hangs_in(stage: Stage) {
+    let held = Held::in_stage(stage, |options| options).await;
+    held.hang_engine();
+    let began = Instant::now();
+    held.rig.cancel(&held.job).await;
+    let end = held.rig.cancelled(&held.job).await;
+    let took = end.post.at - began;
+    println!("{stage:?}: CANCELLED after {took:?}");
+    assert!(took < WAITS_FOR_THE_ENGINE + GONE_WITHIN, "{stage:?}: CANCELLED after {took:?}");
+    assert!(!held.left_in_engine().await.is_empty(), "{stage:?}: an Engine that hangs has it still");
+    held.release();
+    eventually("the Engine has nothing of it any more", Duration::from_secs(60), async || {
+        let left = held.left_in_engine().await;
+        if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
+    })
+    .await;
+    held.rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_step_is_told_though_the_engine_hangs_and_the_step_ends_when_it_answers() {
+    cancelled_while_the_engine_hangs_in(Stage::Run).await;
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_push_is_told_though_the_engine_hangs_and_the_image_goes_when_it_answers() {
+    cancelled_while_the_engine_hangs_in(Stage::Push).await;
 }

@@ -50,6 +50,21 @@ async fn each_part_that_is_wrong_is_named_with_address_cause_and_cure() {
 }
 
 #[tokio::test]
+async fn a_work_dir_that_cannot_be_used_is_blamed_on_no_other_part() {
+    let rig = Rig::without_worker(|options| options).await;
+    let mut command = rig.host.command();
+    let file = rig.host.current_dir().join("file");
+    std::fs::write(&file, "no folder").expect("write a file");
+    let output =
+        command.arg("check").env("WORK_DIR", file.join("work")).stdout(Stdio::piped()).output().await.expect("run slipway check");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    let wrong: Vec<&str> = said.lines().filter(|line| line.starts_with("wrong")).collect();
+    assert_eq!(wrong, [format!("wrong  WORK_DIR {}", file.join("work").display())], "{said}");
+    assert!(said.contains("or set WORK_DIR"), "the cure is said: {said}");
+}
+
+#[tokio::test]
 async fn a_registry_that_refuses_the_login_is_named_when_the_worker_starts() {
     let rig = Rig::with(|options| options.set("REGISTRY_PASSWORD", "not-the-password")).await;
     rig.wait_for_log("[registry.denied]", std::time::Duration::from_secs(20)).await;

@@ -52,6 +52,42 @@ async fn a_job_that_is_enqueued_is_followed_to_its_end_and_seen_by_who_listens()
 }
 
 #[tokio::test]
+async fn a_job_is_enqueued_with_a_builder_and_a_time_of_its_own() {
+    let rig = Rig::start().await;
+    let dockerfile = "FROM busybox:base\nRUN while :; do echo at it; sleep 1; done\n";
+    let repository = Repository::public(&[("Dockerfile", dockerfile), ("app.sh", "true\n")]);
+    let enqueue = async |more: &[&str]| {
+        let job = Job::of(&repository);
+        let words = [&["enqueue", &repository.name, "--id", &job.id, "--service", &job.service], more].concat();
+        let (code, said) = typed(&rig, &words).await;
+        assert_eq!(code, Some(0), "{said}");
+        job
+    };
+    let short = enqueue(&["--build-timeout", "3s"]).await;
+    let error = rig.failed(&short, "build.timeout").await;
+    assert!(error.contains("longer than 3 s"), "{error}");
+    let builder = parts().builders.split('=').next().expect("a builder");
+    let by_buildpacks = enqueue(&["--builder", builder]).await;
+    rig.built(&by_buildpacks).await;
+    let log = rig.dashboard.log(&by_buildpacks.id);
+    assert!(log.contains("The job names a builder: building with buildpacks"), "{log}");
+    let (code, said) = typed(&rig, &["enqueue", &repository.name, "--build-timeout", "0"]).await;
+    assert_eq!((code, said.contains("must not be zero")), (Some(2), true), "{said}");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_misspelt_setting_in_the_env_file_is_named_before_anything_is_missed() {
+    let rig = Rig::without_worker(|options| options.unset("API_TIMEOUT")).await;
+    std::fs::write(rig.host.current_dir().join(".env"), "API_TIMEOT=5\nNODE_ENV=production\n").expect("write .env");
+    for command in [&["worker", "--print-config"][..], &["check"]] {
+        let (_, said) = typed(&rig, command).await;
+        assert!(said.contains("unknown setting API_TIMEOT; did you mean API_TIMEOUT?"), "{command:?}: {said}");
+        assert!(!said.contains("NODE_ENV"), "{command:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_is_cancelled_by_its_id_while_no_worker_runs_and_never_built() {
     let mut rig = Rig::without_worker(|options| options).await;
     let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo never\n")]);

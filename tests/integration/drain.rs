@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::net::UnixDatagram;
+
 use crate::support::{Held, Job, Repository, Rig, Stage};
 
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
@@ -51,6 +53,29 @@ async fn a_job_whose_image_is_being_pushed_goes_back_and_is_built_after_the_rest
 #[tokio::test]
 async fn a_job_whose_end_waits_to_be_told_is_told_after_the_restart_and_not_built_again() {
     drained_in(Stage::Report).await;
+}
+
+#[tokio::test]
+async fn systemd_is_asked_for_the_time_that_a_drain_takes() {
+    let sockets = tempfile::tempdir().expect("a temporary directory");
+    let path = sockets.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).expect("a socket as systemd has it");
+    let mut rig = Rig::with(|options| options.drain(60).set("NOTIFY_SOCKET", &path.display().to_string())).await;
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo started; sleep 12; echo over\n")]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.dashboard.wait_for_line(&job.id, "started", Duration::from_secs(30)).await;
+    rig.stop_worker(Duration::from_secs(40)).await;
+    rig.built(&job).await;
+    let mut heard = Vec::new();
+    let mut message = [0; 256];
+    while let Ok(length) = systemd.try_recv(&mut message) {
+        heard.push(String::from_utf8_lossy(&message[..length]).trim().to_owned());
+    }
+    let asked = heard.iter().filter(|said| *said == "EXTEND_TIMEOUT_USEC=30000000").count();
+    assert!(asked >= 2, "asked again before the time is up: {heard:?}");
+    assert_eq!((heard[0].as_str(), heard[heard.len() - 1].as_str()), ("READY=1", "STOPPING=1"));
+    rig.finish().await;
 }
 
 #[tokio::test]

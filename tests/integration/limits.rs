@@ -1,4 +1,5 @@
 //! A build's files and its image have limits: above them a job fails, and says how large, how large at most, and which key says so.
+//! So has its log: above that limit the build goes on, and the log says what is missing.
 
 use crate::support::{Job, Repository, Rig, noise};
 
@@ -44,5 +45,58 @@ async fn a_build_whose_files_or_whose_image_are_too_large_fails_with_size_limit_
     }
     rig.built(&small).await;
     rig.built(&small_app).await;
+    rig.finish().await;
+}
+
+const ROWS: usize = 20_000;
+
+/// The rows of the log in their order, by their numbers, up to the line that says that the log ends, and behind it.
+fn rows(lines: &[(String, String)]) -> (Vec<usize>, Vec<usize>) {
+    let end = lines.iter().position(|(_, line)| line.contains("The log ends here")).expect("a line says that the log ends");
+    let of = |lines: &[(String, String)]| {
+        let numbers = lines
+            .iter()
+            .filter(|(kind, _)| kind == "STDOUT")
+            .filter_map(|(_, line)| line.split_once("row ")?.1.split(' ').next()?.parse().ok());
+        numbers.collect()
+    };
+    (of(&lines[..end]), of(&lines[end..]))
+}
+
+#[tokio::test]
+async fn a_build_that_prints_too_much_goes_on_and_its_log_says_where_it_was_cut_and_how_the_build_ended() {
+    let mut rig = Rig::with(|o| o.set("LOG_TOTAL_MAX", "256KiB")).await;
+    // In bursts: an Engine before version 23 stops telling where more than 1 MiB is printed at once.
+    let prints = format!(
+        "n=0; while [ $n -lt {ROWS} ]; do seq $n $((n+999)) | sed 's/.*/row & {}/'; n=$((n+1000)); usleep 20000; done",
+        "x".repeat(60)
+    );
+    let with =
+        |end: &str| Repository::public(&[("Dockerfile", &format!("FROM busybox:base\nRUN {prints}; {end}\nRUN echo next\n"))]);
+    let (breaks, ends) = (with("echo why it br''oke >&2; exit 3"), with("true"));
+    let (broken, whole) = (Job::of(&breaks), Job::of(&ends));
+    rig.push(&broken).await;
+    rig.push(&whole).await;
+    rig.failed(&broken, "dockerfile.step_failed").await;
+    rig.built(&whole).await;
+    for job in [&broken, &whole] {
+        let (lines, log) = (rig.dashboard.lines(&job.id), rig.dashboard.log(&job.id));
+        assert!(log.len() < 300 * 1024, "{} bytes were told", log.len());
+        assert_eq!(log.matches("The log ends here: it has reached the 262144 bytes of LOG_TOTAL_MAX").count(), 1);
+        let (head, tail) = rows(&lines);
+        assert!(head.iter().copied().eq(0..head.len()), "the first rows, in their order");
+        assert!(tail.iter().copied().eq(ROWS - tail.len()..ROWS) && tail.len() > 100, "the last rows, in their order: {tail:?}");
+        let missing = format!("[slipway] {} lines (", ROWS - head.len() - tail.len());
+        assert!(
+            log.contains(&missing),
+            "{missing}: {}",
+            log.lines().filter(|line| line.contains("[slipway]")).collect::<String>()
+        );
+    }
+    assert!(rig.dashboard.log(&broken.id).contains("why it broke"), "the last thing that was printed says why");
+    let lines = rig.dashboard.lines(&whole.id);
+    let left_out = lines.iter().position(|(_, line)| line.contains("are left out here")).expect("it says how much is left out");
+    let told_of = |what: &str| lines[..left_out].iter().any(|(kind, line)| kind == "INFO" && line.contains(what));
+    assert!(told_of("DONE") && told_of("sha256:"), "the steps' times and the push are told when they come");
     rig.finish().await;
 }

@@ -80,6 +80,29 @@ async fn redis_gone_in_mid_build_delays_the_end_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn that_redis_has_gone_and_that_it_is_back_are_said_once_each() {
+    let mut rig = Rig::start().await;
+    rig.wait_for_log("ready: ", SOON).await;
+    let repository = Repository::public(HELLO);
+    // Longer than anything of the worker goes without asking Redis.
+    let all_have_asked = Duration::from_secs(12);
+    for (times, outage) in [(1, Duration::ZERO), (2, all_have_asked)] {
+        rig.redis.kill();
+        tokio::time::sleep(outage).await;
+        rig.redis.restart().await;
+        let job = Job::of(&repository);
+        rig.push(&job).await;
+        rig.built(&job).await;
+        tokio::time::sleep(all_have_asked).await;
+        let log = rig.host.log();
+        for once in ["cannot be reached", "Redis answers again"] {
+            assert_eq!(log.matches(once).count(), times, "{once}, after an outage of {outage:?}");
+        }
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_redis_from_an_old_snapshot_has_no_finished_job_built_again() {
     let mut rig = Rig::start().await;
     let repository = Repository::public(HELLO);
@@ -244,7 +267,9 @@ async fn a_worker_that_starts_before_its_parts_names_each_and_takes_jobs_once_th
     rig.dashboard.set(Trouble::None);
     registry.set(Fault::Pass);
     rig.wait_for_log("the registry is there now", SOON).await;
+    assert!(!rig.host.log().contains("ready: "), "it is not ready without Redis");
     redis.set(Fault::Pass);
+    rig.wait_for_log(&format!("ready: waits for jobs in the list builder-queue of Redis at {}", redis.address()), SOON).await;
     let repository = Repository::public(HELLO);
     let job = Job::of(&repository);
     rig.push(&job).await;

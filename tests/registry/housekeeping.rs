@@ -134,7 +134,7 @@ async fn a_sweep_removes_a_dead_attempts_files_and_follows_no_link() {
 async fn free_space_is_known_of_the_engines_data_too() {
     let dir = tempfile::tempdir().unwrap();
     let root = disk::engine_root(&rig::engine().await).await.expect("the test's Engine is on this host");
-    let spaces = disk::measure_all(dir.path().to_owned(), Some(root)).await.unwrap();
+    let spaces = disk::measure_all(Some(dir.path().to_owned()), Some(root)).await.unwrap();
     assert_eq!(spaces.len(), 2);
     disk::enough(&spaces, 1).unwrap();
     assert!(disk::enough(&spaces, u64::MAX).unwrap_err().cause.contains("MIN_FREE_DISK"));

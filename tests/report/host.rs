@@ -54,6 +54,7 @@ impl Host {
             key: SecretString::from(KEY),
             timeout: Duration::from_secs(10),
             log_max_bytes: 32 << 20,
+            log_total_max: 0,
             journal_max_bytes: 1 << 30,
         };
         let ms = Duration::from_millis;

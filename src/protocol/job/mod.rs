@@ -3,6 +3,8 @@
 mod raw;
 mod validate;
 
+pub use validate::is_image;
+
 #[cfg(test)]
 mod tests;
 

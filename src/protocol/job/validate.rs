@@ -207,8 +207,7 @@ impl Problems {
     /// `Some(None)`: none is named. Only the shape of a reference is looked at: the operator's list has the say.
     fn builder(&mut self, value: Scalar) -> Option<Option<String>> {
         let Some(text) = self.text("builder", value)? else { return Some(None) };
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':' | b'@');
-        if text.len() > MAX_IMAGE_BYTES || !text.bytes().all(allowed) {
+        if !is_image(&text) {
             self.add("builder", "is no image reference");
             return None;
         }
@@ -308,6 +307,12 @@ impl Problems {
 }
 
 /// `<base>/<repository>.git`; a name that ends with `.git` already is not given a second one.
+/// Whether it has the shape of an image's reference.
+pub fn is_image(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':' | b'@');
+    text.len() <= MAX_IMAGE_BYTES && text.bytes().all(allowed)
+}
+
 fn clone_url(base: &Url, repository: &RepositoryName) -> Url {
     let name = repository.as_str();
     let suffix = if name.ends_with(".git") { "" } else { ".git" };

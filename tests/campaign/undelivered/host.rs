@@ -71,6 +71,8 @@ impl Chatty {
         let (redis, board) = (RedisServer::start().await, Board::start(bounds.away).await);
         let options = WorkerOptions::new(&redis, &Dashboard::start().await)
             .set("API_URL", &board.url)
+            // What is missing is what the dashboard was away for.
+            .set("LOG_TOTAL_MAX", "0")
             .set("LOG_MAX_BYTES", &bounds.log_max.to_string())
             .set("JOURNAL_MAX_BYTES", &bounds.journal_max.to_string())
             .builds(SLOTS as usize);

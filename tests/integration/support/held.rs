@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::leftovers::{left_in_engine, processes_with};
 use super::{Fault, Job, Proxy, Repository, Rig, Trouble, WorkerOptions, noise, parts, unique};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -36,6 +37,8 @@ pub struct Held {
     git: Proxy,
     engine: Proxy,
     registry: Proxy,
+    /// Stands in the command line of the step that it is held in.
+    step: String,
     _sockets: TempDir,
 }
 
@@ -52,9 +55,10 @@ impl Held {
             change(options.engine(engine.socket()))
         })
         .await;
+        let step = unique();
         let dockerfile = match stage {
             // Not as one word: the step's title comes before the step.
-            Stage::Run => "FROM busybox:base\nRUN echo start''ed; sleep 600\n".to_owned(),
+            Stage::Run => format!("FROM busybox:base\nRUN : {step}; echo start''ed; sleep 600; echo over\n"),
             Stage::Push => {
                 format!("FROM busybox:base\nRUN echo {} | sed q; dd if=/dev/urandom of=/noise bs=1M count=30\n", unique())
             }
@@ -70,7 +74,7 @@ impl Held {
             repository.commit_raw("main", &[("noise", "100644", &noise(MUCH))]);
         }
         let job = Job::of(&repository).git_at(&git.url(), None);
-        let mut held = Self { rig, job, repository, git, engine, registry, _sockets: sockets };
+        let mut held = Self { rig, job, repository, git, engine, registry, step, _sockets: sockets };
         held.arrive(stage).await;
         held
     }
@@ -109,6 +113,18 @@ impl Held {
                 rig.wait_for_record(job, "BUILDED", SOON).await;
             }
         }
+    }
+
+    /// The Engine takes connections and answers nothing, nor does it hear that somebody goes.
+    pub fn hang_engine(&self) {
+        self.engine.set(Fault::Stall);
+    }
+
+    /// What the Engine has of the job, the step that runs included.
+    pub async fn left_in_engine(&self) -> Vec<String> {
+        let mut left = left_in_engine(&self.rig.engine, std::slice::from_ref(&self.job.id)).await;
+        left.extend(processes_with(&self.step).into_iter().map(|(pid, what)| format!("process {pid} {what}")));
+        left
     }
 
     /// Lets everything pass again; the branch gets a Dockerfile that ends.

@@ -42,16 +42,26 @@ pub fn left_on(host: &Host, worker: Option<i32>) -> Vec<String> {
 /// The host's processes (the worker and all that it started): pid and command line.
 pub fn processes_of(host: &Host) -> Vec<(i32, String)> {
     let mark = format!("SLIPWAY_TEST_HOST={}", host.mark);
+    processes(|environment, _| environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()))
+}
+
+/// The processes with this in their command line, whoever runs them: pid and command line.
+pub fn processes_with(text: &str) -> Vec<(i32, String)> {
+    processes(|_, command| command.contains(text))
+}
+
+/// Those with such an environment (`NAME=value`, each ended by a zero) and command line.
+fn processes(is_wanted: impl Fn(&[u8], &str) -> bool) -> Vec<(i32, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // A process may end while it is looked at.
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environ.split(|b| *b == 0).any(|variable| variable == mark.as_bytes()) {
-            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            found.push((pid, String::from_utf8_lossy(&command).replace('\0', " ")));
+        let read = |name| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+        if is_wanted(&read("environ"), &command) {
+            found.push((pid, command));
         }
     }
     found

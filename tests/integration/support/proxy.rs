@@ -269,6 +269,10 @@ async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
             break;
         }
     }
+    // Nor does it pass that one side has gone.
+    if faults.wait_for(|f| *f != Fault::Stall).await.is_err() {
+        return;
+    }
     // The other side may have gone first; then there is nothing to close.
     let _ = to.shutdown().await;
 }
