@@ -71,7 +71,8 @@ impl<'a> Application<'a> {
     pub(super) async fn build(&mut self, to: &ExportTarget) -> Result<(), Failure> {
         self.analyze(to).await?;
         let analyzed = self.controls.get(Control::Analyzed).unwrap_or_default();
-        control::check_analyzed(analyzed, &self.parts.target.run_image)?;
+        let run_image = control::check_analyzed(analyzed, &self.parts.target.run_image)?;
+        self.ctx.info(format!("Run image: {run_image}"));
         self.phase(Phase::Detect, to).await?;
         self.restore(to).await?;
         self.phase(Phase::Build, to).await

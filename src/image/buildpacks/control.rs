@@ -151,8 +151,8 @@ struct AnalyzedRunImage {
 }
 
 /// Checks analyzed.toml after analyze: a missing run image is no error of the phase, and would be found only after the build.
-/// The reference must be of the allowed run image.
-pub fn check_analyzed(bytes: &[u8], run_image: &str) -> Result<(), Failure> {
+/// The reference must be of the allowed run image; it comes back, with its digest.
+pub fn check_analyzed(bytes: &[u8], run_image: &str) -> Result<String, Failure> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let reference = toml::from_str::<Analyzed>(text).ok().and_then(|a| a.run_image).and_then(|r| r.reference).unwrap_or_default();
     if reference.is_empty() {
@@ -169,11 +169,11 @@ pub fn check_analyzed(bytes: &[u8], run_image: &str) -> Result<(), Failure> {
             "Check the lifecycle image (BUILDPACKS_LIFECYCLE_IMAGE).",
         ));
     }
-    Ok(())
+    Ok(reference)
 }
 
 /// `host/name` of a reference, Docker Hub's short forms written out.
-fn repository_of(reference: &str) -> String {
+pub fn repository_of(reference: &str) -> String {
     let name = reference.split('@').next().unwrap_or_default();
     let name = match name.rsplit_once(':') {
         Some((left, right)) if !right.contains('/') => left,

@@ -7,6 +7,7 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
 
+use super::control::repository_of;
 use super::phase::{PLATFORM_API, User};
 use super::trouble::{engine_failure, interruptible, lifecycle_failure};
 use crate::config::{PullCredentials, with_tag};
@@ -23,6 +24,8 @@ const TAKEN: [&str; 8] = ["/", "/cnb", "/workspace", "/layers", "/cache", "/ctl"
 #[derive(Debug)]
 pub struct Images {
     pub builder: String,
+    /// What stands behind the builder's name on this host, for the job's log.
+    pub builder_is: String,
     pub lifecycle: String,
     pub user: User,
     /// The builder's HOME, made writable for its buildpacks.
@@ -32,6 +35,7 @@ pub struct Images {
 impl Images {
     /// `name`: the builder's, for words.
     pub fn read(name: &str, builder: ImageInspect, lifecycle: ImageInspect) -> Result<Self, Failure> {
+        let builder_is = identity(name, &builder);
         let config = builder.config.unwrap_or_default();
         let env = config.env.unwrap_or_default();
         let user = User::from_image_env(&env).ok_or_else(|| {
@@ -44,7 +48,17 @@ impl Images {
             return Err(lifecycle_failure(&format!("the builder {name} does not speak platform API {PLATFORM_API}")));
         }
         let id = |id: Option<String>| id.ok_or_else(|| lifecycle_failure("an image has no id"));
-        Ok(Self { builder: id(builder.id)?, lifecycle: id(lifecycle.id)?, user, home: home(&env) })
+        Ok(Self { builder: id(builder.id)?, builder_is, lifecycle: id(lifecycle.id)?, user, home: home(&env) })
+    }
+}
+
+/// The id, and the digest that the registry knows it by: one that was made or loaded on the host has none.
+fn identity(name: &str, image: &ImageInspect) -> String {
+    let id = image.id.as_deref().unwrap_or_default();
+    let known = image.repo_digests.iter().flatten().find(|known| repository_of(known) == repository_of(name));
+    match known.and_then(|known| known.split_once('@')) {
+        Some((_, digest)) => format!("{id}, in its registry {digest}"),
+        None => id.to_owned(),
     }
 }
 

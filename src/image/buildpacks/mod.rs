@@ -141,7 +141,10 @@ impl BuildpacksStage {
         let puller = images::Puller { engine: &self.engine, logins: &self.pull, platform: &self.platform, ctx };
         let lifecycle = puller.ensure(&self.config.lifecycle_image).await?;
         let inspected = puller.ensure(&builder.image).await?;
-        images::Images::read(&builder.image, inspected, lifecycle)
+        let images = images::Images::read(&builder.image, inspected, lifecycle)?;
+        // One name may mean another image on each host.
+        ctx.info(format!("Builder: {} is {}", builder.image, images.builder_is));
+        Ok(images)
     }
 }
 

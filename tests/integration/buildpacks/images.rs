@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::held::{Held, Phase};
-use super::{app, builder, variant};
+use super::{app, builder, run_image, variant};
 use crate::support::{Engine, Job, Rig, WorkerOptions, parts, unique};
 
 /// What moto gives out; the registry takes it beside the login of the push.
@@ -103,7 +103,13 @@ async fn a_builder_is_pulled_with_the_login_for_pulls_and_never_with_the_one_of_
     let pulled = Job::of(&app);
     rig.push(&pulled).await;
     rig.built(&pulled).await;
-    assert!(rig.dashboard.log(&pulled.id).contains(&format!("Pulling {image}")));
+    let log = rig.dashboard.log(&pulled.id);
+    assert!(log.contains(&format!("Pulling {image}")));
+    let digest = rig.registry.digest(&image).await.expect("the builder is in the registry");
+    assert!(
+        log.contains(&format!("Builder: {image} is sha256:")) && log.contains(&format!(", in its registry {digest}\n")),
+        "{log}"
+    );
     let logins = registry.logins(&repository);
     assert_eq!(logins.into_iter().filter(|login| !login.is_empty()).collect::<Vec<_>>(), [format!("{}:{}", READER.0, READER.1)]);
     let of_push = format!("{}:{}", parts().registry_login.username, parts().registry_login.password);
@@ -128,4 +134,32 @@ async fn a_build_keeps_to_the_images_that_it_began_with_whatever_their_names_mea
     for name in [&own_builder, &own_lifecycle] {
         engine.docker(&["image", "rm", name]).await;
     }
+}
+
+#[tokio::test]
+async fn the_log_tells_two_builders_behind_one_name_apart_and_names_the_run_images_digest() {
+    let name = variant(&Engine::new(), builder(), &unique(), "true").await;
+    let builders = format!("{name}={}", run_image());
+    let mut rig = Rig::with(|options| options.set("BUILDPACKS_BUILDERS", &builders)).await;
+    let run_image_is = format!("Run image: {}", run_image().rsplit_once(':').expect("a tag").0);
+    let run_digest = rig.registry.digest(run_image()).await.expect("the run image is in the registry");
+    let app = app("true\n");
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let id = rig.engine.docker(&["image", "inspect", "--format", "{{.Id}}", &name]).await;
+        let job = Job::of(&app);
+        rig.push(&job).await;
+        rig.built(&job).await;
+        let log = rig.dashboard.log(&job.id);
+        assert!(log.contains(&format!("Builder: {name} is {}\n", id.trim())), "{log}");
+        assert!(log.contains(&format!("{run_image_is}@{run_digest}\n")), "{log}");
+        told.push(id);
+        // As if it were pulled anew.
+        let other = variant(&rig.engine, &name, &unique(), "touch /another").await;
+        rig.engine.docker(&["tag", &other, &name]).await;
+        rig.engine.docker(&["image", "rm", &other]).await;
+    }
+    assert_ne!(told[0], told[1]);
+    rig.engine.docker(&["image", "rm", &name]).await;
+    rig.finish().await;
 }
