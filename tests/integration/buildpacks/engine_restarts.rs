@@ -2,27 +2,38 @@
 
 use std::time::Instant;
 
-use super::held::{Held, Phase};
-use crate::support::OwnEngine;
+use super::held::{Held, Phase, SOON};
+use crate::support::{OwnEngine, eventually};
 
 async fn stopped_in(phase: Phase) {
     let mut engine = OwnEngine::with_builder().await;
     let held = Held::on(&engine, phase).await;
+    let broken = held.in_the_engine().await;
     engine.terminate().await;
-    is_built_after_the_restart(engine, held, phase).await;
+    is_built_after_the_restart(engine, held, phase, broken).await;
 }
 
 async fn killed_in(phase: Phase) {
     let mut engine = OwnEngine::with_builder().await;
     let held = Held::on(&engine, phase).await;
+    let broken = held.in_the_engine().await;
     engine.kill().await;
-    is_built_after_the_restart(engine, held, phase).await;
+    is_built_after_the_restart(engine, held, phase, broken).await;
 }
 
-async fn is_built_after_the_restart(mut engine: OwnEngine, held: Held, phase: Phase) {
+/// `broken`: what the try that the Engine's end broke had in it.
+async fn is_built_after_the_restart(mut engine: OwnEngine, held: Held, phase: Phase, broken: Vec<String>) {
     engine.start_again().await;
     let back = Instant::now();
-    held.let_pass().await;
+    let gone = async {
+        eventually("the broken try's containers and volumes are gone", SOON, async || {
+            let left: Vec<_> = held.in_the_engine().await.into_iter().filter(|name| broken.contains(name)).collect();
+            if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
+        })
+        .await;
+        println!("time to gone: Engine away in {phase:?}, from its return: {} ms", back.elapsed().as_millis());
+    };
+    tokio::join!(gone, held.let_pass());
     let Held { rig, job, .. } = held;
     let end = rig.built(&job).await;
     println!("{phase:?}: BUILDED {:?} after the Engine was back", end.post.at - back);

@@ -137,6 +137,14 @@ impl Held {
         in_cache(&self.rig.engine, &self.job.service, command).await;
     }
 
+    /// The names of the job's containers and volumes, on an Engine that has no other job's: volumes without a name are its own too.
+    pub(super) async fn in_the_engine(&self) -> Vec<String> {
+        let containers = self.rig.engine.docker(&["ps", "--all", "--format", "{{.Names}}"]).await;
+        let volumes = self.rig.engine.docker(&["volume", "ls", "--quiet"]).await;
+        let is_of_job = |name: &&str| name.contains(&self.job.id) || name.len() == 64;
+        containers.lines().chain(volumes.lines()).filter(is_of_job).map(str::to_owned).collect()
+    }
+
     /// Signals the phase's first process.
     pub(super) async fn signal(&self, name: &str) {
         self.rig.engine.docker(&["kill", "--signal", name, &self.container]).await;
