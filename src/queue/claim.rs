@@ -39,7 +39,7 @@ pub(super) enum Wanted {
 pub(super) struct Claiming {
     token: u64,
     pending: Option<Wanted>,
-    /// What the token has taken was asked to go back to the queue, and may have gone: it is handed to nobody any more.
+    /// What was taken was asked to go back to the queue, and may have gone: it is handed to nobody any more.
     going_back: bool,
     /// Claimed for callers that wait, not handed over yet.
     ready: Ready,
@@ -111,7 +111,10 @@ impl Shared {
         let mut trouble = Trouble::new(&self.link.dial.board);
         loop {
             let pause = match self.take(Wanted::Any).await {
-                Ok(Taken::Claim(claim)) => return *claim,
+                Ok(Taken::Claim(claim)) => {
+                    trouble.over();
+                    return *claim;
+                }
                 Ok(Taken::Again) => None,
                 Ok(Taken::Nothing) => match self.wake.lock().await.wait(&self.keys).await {
                     Ok(()) => {
@@ -166,7 +169,9 @@ impl Shared {
             return Ok(Taken::Again);
         }
         let first = claims.remove(0);
-        claiming.ready.fill(claims);
+        if !claims.is_empty() {
+            claiming.ready.fill(claims);
+        }
         Ok(self.hand_over(first))
     }
 
@@ -284,12 +289,14 @@ impl Shared {
                 Said::Nothing => {}
             }
             // Not before: it would lie in this worker's list for ever, and nobody would know of it.
-            (claiming.pending, claiming.going_back) = (None, false);
+            claiming.pending = None;
         }
+        claiming.going_back = true;
         while let Some(claim) = claiming.ready.claims.back() {
             self.ask_give_back(claim, "1").await?;
             claiming.ready.claims.pop_back();
         }
+        claiming.going_back = false;
         Ok(true)
     }
 
@@ -301,6 +308,11 @@ impl Shared {
         }
         self.has_resumed.store(true, Ordering::Release);
         Ok(claims)
+    }
+
+    /// Of a Redis that has lost what was there: what it is asked for from now on is another matter.
+    pub(super) async fn drop_ready(&self) {
+        self.claiming.lock().await.ready = Ready::default();
     }
 
     /// What an older snapshot of Redis put into this worker's list, and nobody here works on, goes back to the queue.

@@ -32,7 +32,7 @@ pub struct IdentityLock {
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     #[error(
-        "{path} cannot be {action}: {cause}. Check that WORK_DIR exists, that this user may write there and that its disk is not full."
+        "{path} cannot be {action}: {cause}. Check that WORK_DIR is a folder that this user may write to, and that its disk is not full."
     )]
     Io { path: String, action: &'static str, cause: io::Error },
     #[error("another process{who} works in the same WORK_DIR: it holds {path}. Stop it, or give this one a WORK_DIR of its own.")]

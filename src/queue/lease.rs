@@ -102,16 +102,18 @@ impl Shared {
             match self.renew().await {
                 Ok(held @ (Held::Still | Held::Again)) => match self.are_ours(gate, held, notices).await {
                     Ok(true) => {
-                        trouble.over();
                         proved = asked;
                         if gate.hold(proved, GATE_SPAN) {
                             info!("The lease is held: reports and pushes may leave this host.");
                         }
                         pause = RENEW_EVERY;
                         self.save_memory().await;
-                        if let Err(e) = self.look_after(notices).await {
-                            trouble.told(&e);
-                            pause = TRY_AGAIN;
+                        match self.look_after(notices).await {
+                            Ok(()) => trouble.over(),
+                            Err(e) => {
+                                trouble.told(&e);
+                                pause = TRY_AGAIN;
+                            }
                         }
                     }
                     Ok(false) => {}

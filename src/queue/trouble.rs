@@ -16,7 +16,8 @@ pub(super) struct Board(Mutex<Told>);
 
 #[derive(Debug, Default)]
 struct Told {
-    matters: Vec<Matter>,
+    /// With how many loops have each.
+    matters: Vec<(Matter, usize)>,
     /// When Redis could last be reached again.
     back: Option<Instant>,
 }
@@ -41,23 +42,33 @@ impl Board {
     /// `true`: it is news.
     fn begin(&self, matter: &Matter) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = !told.matters.contains(matter);
-        if is_news {
-            told.matters.push(matter.clone());
+        if let Some((_, loops)) = told.matters.iter_mut().find(|(m, _)| m == matter) {
+            *loops += 1;
+            return false;
         }
-        is_news
+        told.matters.push((matter.clone(), 1));
+        true
     }
 
     /// `true`: it is news.
     fn end(&self, matter: &Matter, now: Instant) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = told.matters.len();
-        told.matters.retain(|m| m != matter);
+        told.matters.retain(|(m, _)| m != matter);
         let is_news = told.matters.len() < before;
         if is_news && *matter == Matter::Away {
             told.back = Some(now);
         }
         is_news
+    }
+
+    /// A loop has it no more, and cannot say that it is over. What nobody has is news the next time.
+    fn leave(&self, matter: &Matter) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, loops)) = told.matters.iter_mut().find(|(m, _)| m == matter) {
+            *loops -= 1;
+        }
+        told.matters.retain(|(_, loops)| *loops > 0);
     }
 
     fn may_be_stale(&self, matter: &Matter, now: Instant) -> bool {
@@ -102,7 +113,7 @@ impl Trouble {
         }
         let is_news = self.board.begin(&matter);
         if let Some(before) = self.matter.replace(matter) {
-            self.board.end(&before, now);
+            self.board.leave(&before);
         }
         is_news
     }
@@ -110,6 +121,14 @@ impl Trouble {
     fn ends(&mut self, now: Instant) -> bool {
         self.tries = 0;
         self.matter.take().is_some_and(|matter| self.board.end(&matter, now))
+    }
+}
+
+impl Drop for Trouble {
+    fn drop(&mut self) {
+        if let Some(matter) = self.matter.take() {
+            self.board.leave(&matter);
+        }
     }
 }
 
@@ -135,6 +154,20 @@ mod tests {
         assert!(other.ends(now));
         assert!(!one.ends(now));
         assert!(one.is_news(&away("it closed the connection"), now + STALE), "it is away once more");
+    }
+
+    #[test]
+    fn what_only_a_loop_knew_that_is_gone_is_told_the_next_time_and_what_another_still_has_is_not() {
+        let ((mut one, mut other), now) = (loops(), Instant::now());
+        assert!(one.is_news(&away("it closed the connection"), now));
+        drop(one);
+        assert!(other.is_news(&away("the connection was refused"), now), "nobody else would tell of this outage");
+        let mut third = Trouble::new(&other.board);
+        assert!(!third.is_news(&away("broken pipe"), now));
+        drop(third);
+        let mut fourth = Trouble::new(&other.board);
+        assert!(!fourth.is_news(&away("broken pipe"), now));
+        assert!(other.ends(now));
     }
 
     #[test]

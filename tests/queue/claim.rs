@@ -282,6 +282,57 @@ async fn what_was_claimed_for_callers_that_went_away_goes_back_to_the_head_of_th
 }
 
 #[tokio::test]
+async fn what_went_back_with_a_lost_reply_is_handed_to_nobody_from_memory() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port).await;
+    let worker = redis.worker_behind(&proxy).await;
+    for n in 0..9 {
+        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
+    }
+    // Redis knows the script from here on: else the reply that is lost would be that it does not.
+    assert!(worker.queue.give_back(&worker.claim().await).await.unwrap());
+    let mut callers: FuturesUnordered<_> = (0..6).map(|_| worker.queue.claim()).collect();
+    for expected in ["d0", "d1"] {
+        assert_eq!(name(&within(10, callers.next()).await.unwrap()), expected);
+    }
+    drop(callers);
+    proxy.set(Link::Deaf);
+    let waiting = redis.len("q").await;
+    tokio::select! {
+        _ = worker.queue.release() => unreachable!("no reply comes"),
+        () = until(4, "the first is back", async || redis.len("q").await == waiting + 1) => {}
+    }
+    proxy.set(Link::Whole);
+    let mut seen = Vec::new();
+    for _ in 2..9 {
+        seen.push(name(&within(20, worker.queue.claim()).await).to_owned());
+    }
+    assert_eq!(seen, (2..9).map(|n| format!("d{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_job_whose_service_was_changed_while_it_waited_stays_its_owners_though_one_of_the_old_service_comes_with_it() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("x", "old")).await;
+    let claim = worker.claim().await;
+    assert!(worker.queue.give_back(&claim).await.unwrap());
+    let _: i64 = redis.cmd(&["DEL", "q"]).await;
+    let claims = claim_together(&worker, 3);
+    tokio::pin!(claims);
+    all_wait(&mut claims).await;
+    come_at_once(&redis, &[job("x", "new"), job("y", "old"), job("z", "another")]).await;
+    let claims = claims.await;
+    assert_eq!(claims.iter().map(name).collect::<Vec<_>>(), ["x", "y", "z"]);
+    for claim in &claims {
+        let end = worker.queue.store_outcome(claim, &cancelled()).await.unwrap();
+        assert_eq!(end, Fenced::Stored, "{}", name(claim));
+        worker.queue.acknowledge(claim).await.unwrap();
+    }
+    assert_eq!(redis.len(&worker.claimed()).await, 0);
+}
+
+#[tokio::test]
 async fn a_claim_whose_caller_went_away_goes_back_to_the_queue_also_where_that_fails_at_first() {
     let (redis, _proxy, worker) = a_claim_that_cannot_go_back().await;
     let _: () = redis.cmd(&["ACL", "SETUSER", "default", "+lrem"]).await;

@@ -142,7 +142,7 @@ while #taken < most do
   local more = #taken > 0
   bytes = bytes + #payload
   if more and (#payload > max or bytes > most_bytes) then break end
-  if crashes_of(payload) > 0 then
+  if #payload <= max and crashes_of(payload) > 0 then
     if more then break end
     most = 1
   end
@@ -170,7 +170,10 @@ while #taken < most do
     redis.call('HSET', jobs, id .. '/parked', payload)
     return {'parked', id, rec.worker, replaced == 1 and '1' or ''}
   end
-  taken[#taken + 1] = plan(source, payload, id, service, rec, tomb)
+  local t = plan(source, payload, id, service, rec, tomb)
+  -- the record of an earlier one is not written yet
+  if t.older_id and ids[t.older_id] then break end
+  taken[#taken + 1] = t
 end
 if #taken == 0 then return {'none'} end
 
