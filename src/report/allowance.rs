@@ -7,13 +7,14 @@ use crate::protocol::LogType;
 
 /// What the worker itself says may go so far above the limit: no output of the build takes that room.
 const OWN_WORDS: u64 = 1 << 20;
-/// So many bytes of what comes last are kept for the end: a build that fails says why in its last lines.
-const TAIL: usize = 16 * 1024;
+/// So many bytes of what comes last are kept until the worker says something, or to the end: what fails says why in its last lines.
+const TAIL: usize = 32 * 1024;
 
 /// What becomes of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Told {
-    Whole,
+    /// It is told, behind these, which were kept of the output before it.
+    Behind(Vec<(LogType, String)>),
     /// It is the first that is not told: in its place stands why.
     LastWord(String),
     Nothing,
@@ -42,7 +43,8 @@ impl Allowance {
 
     /// One line, or several joined by `\n`.
     pub fn take(&mut self, kind: LogType, text: &str) -> Told {
-        let after = self.told + text.len() as u64 + 1;
+        let kept = self.cut.as_ref().map_or(0, |cut| cut.tail_bytes) as u64;
+        let after = self.told + kept + text.len() as u64 + 1;
         let fits = match kind {
             _ if self.max == 0 => true,
             LogType::Stdout | LogType::Stderr => self.cut.is_none() && after <= self.max,
@@ -50,14 +52,14 @@ impl Allowance {
         };
         if fits {
             self.told = after;
-            return Told::Whole;
+            return Told::Behind(self.rest());
         }
         let is_first = self.cut.is_none();
         self.cut.get_or_insert_default().keep(kind, text);
         if is_first { Told::LastWord(last_word(self.max)) } else { Told::Nothing }
     }
 
-    /// At the attempt's end: how much was left out, and the last lines of it. Once.
+    /// How much was left out since the last time, and the last lines of it: before what the worker says, and at the attempt's end.
     pub fn rest(&mut self) -> Vec<(LogType, String)> {
         let Cut { left_out, tail, .. } = self.cut.as_mut().map(std::mem::take).unwrap_or_default();
         let words = (!left_out.is_none()).then(|| {
@@ -75,12 +77,14 @@ impl Cut {
     fn keep(&mut self, kind: LogType, text: &str) {
         for line in text.split('\n') {
             self.tail.push_back((kind, line.to_owned()));
-            self.tail_bytes += line.len();
+            self.tail_bytes += line.len() + 1;
         }
+        // The newest stays, however long it is: an output line has 16 KiB at most.
         while self.tail_bytes > TAIL
+            && self.tail.len() > 1
             && let Some((_, oldest)) = self.tail.pop_front()
         {
-            self.tail_bytes -= oldest.len();
+            self.tail_bytes -= oldest.len() + 1;
             self.left_out.add(Missing { lines: 1, bytes: oldest.len() as u64 });
         }
     }
@@ -90,8 +94,8 @@ fn last_word(max: u64) -> String {
     const MIB: u64 = 1 << 20;
     let max = if max.is_multiple_of(MIB) { format!("{} MiB", max / MIB) } else { format!("{max} bytes") };
     format!(
-        "[slipway] The log ends here: it has reached the {max} of LOG_TOTAL_MAX. The build goes on, and its last lines are \
-         told when it ends. Print less, or have LOG_TOTAL_MAX raised."
+        "[slipway] The log has reached the {max} of LOG_TOTAL_MAX: from here on only the last lines of each step are told. The \
+         build goes on. Print less, or have LOG_TOTAL_MAX raised."
     )
 }
 
@@ -113,53 +117,73 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_log_is_bounded_and_every_line_is_told_or_counted(
+        fn a_log_is_bounded_in_order_and_every_line_is_told_or_counted(
             lines in prop::collection::vec((kind(), text()), 0..80),
             max in 1u64..3000,
         ) {
-            let (mut allowance, mut told, mut told_lines) = (Allowance::new(max), 0, 0);
-            let (mut last_words, mut holes, mut newest) = (0, 0, None);
+            let lines: Vec<_> = lines.into_iter().enumerate().map(|(n, (kind, text))| (kind, format!("{n} {text}"))).collect();
+            let (mut allowance, mut told, mut last_words) = (Allowance::new(max), Vec::new(), 0);
             for (kind, text) in &lines {
                 match allowance.take(*kind, text) {
-                    Told::Whole => {
-                        told += text.len() as u64 + 1;
-                        told_lines += lines_in(text);
-                        holes += u64::from(last_words > 0 && matches!(kind, LogType::Stdout | LogType::Stderr));
+                    Told::Behind(kept) => {
+                        prop_assert!(kept.iter().map(|(_, text)| text.len() + 1).sum::<usize>() <= TAIL + 200);
+                        told.extend(kept);
+                        told.push((*kind, text.clone()));
                     }
-                    other => {
-                        last_words += u64::from(other != Told::Nothing);
-                        newest = text.rsplit('\n').next();
+                    Told::LastWord(words) => {
+                        last_words += 1;
+                        told.push((LogType::Warning, words));
                     }
+                    Told::Nothing => {}
                 }
             }
-            prop_assert!(told <= max + OWN_WORDS && last_words <= 1);
-            prop_assert_eq!(holes, 0, "no output comes behind the line that says that the log ends");
-            let left_out = allowance.cut.as_ref().map_or(0, |cut| cut.left_out.lines);
-            let rest = allowance.rest();
-            let tail: Vec<_> = rest.iter().filter(|(_, text)| !text.starts_with("[slipway]")).collect();
-            let tail_lines: u64 = tail.iter().map(|(_, text)| lines_in(text)).sum();
-            prop_assert_eq!(told_lines + left_out + tail_lines, lines.iter().map(|(_, text)| lines_in(text)).sum::<u64>());
-            prop_assert_eq!(tail.last().map(|(_, line)| line.as_str()), newest);
-            prop_assert!(tail.iter().map(|(_, text)| text.len()).sum::<usize>() <= TAIL);
+            told.extend(allowance.rest());
             prop_assert_eq!(allowance.rest(), []);
+            prop_assert!(last_words <= 1);
+            let is_word = |text: &str| text.starts_with("[slipway]");
+            let bytes: usize = told.iter().filter(|(_, text)| !is_word(text)).map(|(_, text)| text.len() + 1).sum();
+            prop_assert!(bytes as u64 <= max + OWN_WORDS + 2 * TAIL as u64, "{bytes} bytes");
+            let left_out: u64 =
+                told.iter().filter_map(|(_, text)| text.strip_prefix("[slipway] ")?.split_once(" lines (")?.0.parse::<u64>().ok()).sum();
+            let told_lines: u64 = told.iter().filter(|(_, text)| !is_word(text)).map(|(_, text)| lines_in(text)).sum();
+            prop_assert_eq!(told_lines + left_out, lines.iter().map(|(_, text)| lines_in(text)).sum::<u64>());
+            let numbers: Vec<usize> = told.iter().filter_map(|(_, text)| text.split(' ').next()?.parse().ok()).collect();
+            prop_assert!(numbers.is_sorted(), "{numbers:?}");
+            let newest = |lines: &[(LogType, String)]| lines.last().and_then(|(_, text)| Some(text.rsplit('\n').next()?.to_owned()));
+            prop_assert_eq!(newest(&told), newest(&lines));
         }
     }
 
     #[test]
-    fn what_the_worker_says_itself_is_told_behind_the_end_of_the_output() {
+    fn what_the_worker_says_itself_is_told_behind_the_last_lines_of_the_output_before_it() {
         let mut allowance = Allowance::new(64 << 20);
         let much = "x".repeat(64 << 20);
-        let said = Told::LastWord(last_word(64 << 20));
-        assert_eq!(allowance.take(LogType::Stdout, &much), said);
+        assert_eq!(allowance.take(LogType::Stdout, &much), Told::LastWord(last_word(64 << 20)));
         assert!(last_word(64 << 20).contains("the 64 MiB of LOG_TOTAL_MAX"));
-        assert_eq!(allowance.take(LogType::Stdout, "more"), Told::Nothing);
-        assert_eq!(allowance.take(LogType::Info, "DONE 1.0s"), Told::Whole);
+        for text in ["more", "and more"] {
+            assert_eq!(allowance.take(LogType::Stdout, text), Told::Nothing);
+        }
+        let Told::Behind(kept) = allowance.take(LogType::Info, "DONE 1.0s") else { panic!("what the worker says is told") };
+        let kept: Vec<_> = kept.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(kept[1..], ["more", "and more"]);
+        assert!(kept[0].starts_with("[slipway] 1 lines (67108864 bytes) are left out here"), "{}", kept[0]);
+        assert_eq!(allowance.take(LogType::Info, "DONE 2.0s"), Told::Behind(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_though_its_lines_are_empty_and_the_newest_stays_though_it_is_long() {
+        let mut allowance = Allowance::new(1);
+        allowance.take(LogType::Stdout, &"\n".repeat(1 << 20));
+        assert!(allowance.rest().len() <= TAIL + 1);
+        allowance.take(LogType::Stdout, "why");
+        allowance.take(LogType::Stdout, &"x".repeat(2 * TAIL));
+        assert_eq!(allowance.rest().pop().map(|(_, text)| text.len()), Some(2 * TAIL));
     }
 
     #[test]
     fn zero_limits_nothing() {
         let mut allowance = Allowance::new(0);
-        assert_eq!(allowance.take(LogType::Stdout, &"x".repeat(1 << 20)), Told::Whole);
+        assert_eq!(allowance.take(LogType::Stdout, &"x".repeat(1 << 20)), Told::Behind(Vec::new()));
         assert_eq!(allowance.rest(), []);
     }
 }

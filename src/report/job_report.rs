@@ -58,10 +58,7 @@ impl JobReport {
     /// not appended or sent twice. May be dropped: what was appended stays, and is sent as soon as it is asked for again.
     pub async fn end(&self, outcome: &Outcome) -> Delivery {
         let outcome = self.redacted(outcome);
-        let rest = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).rest();
-        for (kind, text) in rest {
-            self.write(kind, &text);
-        }
+        self.write_rest();
         let mut tries = 0;
         let ordinal = loop {
             let (link, outcome) = (Arc::clone(&self.link), outcome.clone());
@@ -99,6 +96,7 @@ impl JobReport {
     /// The post that is under way is waited for first, within that second; nothing is posted where an end was given, nor where the
     /// fence does not say that this attempt may be spoken for: behind the dashboard's own CANCELLED a PENDING locks the service.
     pub async fn give_back(&self) {
+        self.write_rest();
         let link = Arc::clone(&self.link);
         if let Err(e) = tokio::task::spawn_blocking(move || link.journal.flush()).await {
             tracing::warn!(deployment_id = %self.deployment, error = %e, "the last lines before the return are not told");
@@ -163,6 +161,13 @@ impl JobReport {
         self.link.progress.subscribe().wait_for(|p| p.over.is_some()).await.ok();
     }
 
+    fn write_rest(&self) {
+        let rest = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).rest();
+        for (kind, text) in rest {
+            self.write(kind, &text);
+        }
+    }
+
     /// Writes to disk when a post's worth has gathered.
     fn write(&self, kind: LogType, text: &str) {
         let woken = self.link.journal.log(kind, text);
@@ -193,9 +198,15 @@ impl LogSink for JobReport {
     fn line(&self, kind: LogType, text: &str) {
         let safe = safe_text(text);
         let text = self.redactor.redact(&safe);
-        let told = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(kind, &text);
-        match told {
-            Told::Whole => self.write(kind, &text),
+        // Held until it is written: nothing comes between what belongs together.
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        match allowance.take(kind, &text) {
+            Told::Behind(kept) => {
+                for (kind, text) in kept {
+                    self.write(kind, &text);
+                }
+                self.write(kind, &text);
+            }
             Told::LastWord(words) => self.write(LogType::Warning, &words),
             Told::Nothing => {}
         }
