@@ -12,13 +12,9 @@ use crate::exit::Exit;
 pub(super) struct Args {}
 
 pub(super) fn run(Args {}: Args, config_file: Option<PathBuf>) -> Exit {
-    let loaded = match start::settings(config_file) {
-        Ok(settings) => settings.into_config(),
-        Err(exit) => return exit,
-    };
-    let loaded = match loaded {
+    let loaded = match start::config(config_file) {
         Ok(loaded) => loaded,
-        Err(errors) => return start::fail(Exit::Config, errors),
+        Err(exit) => return exit,
     };
     let log = match start::log(&loaded.config.logging, &loaded.secrets, &loaded.warnings) {
         Ok(log) => log,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{LoggingConfig, QueueConfig, Settings, Surroundings};
+use crate::config::{ConfigErrors, Loaded, LoggingConfig, QueueConfig, Settings, Surroundings};
 use crate::exit::Exit;
 use crate::secrets::{ActiveSecrets, Redactor, SecretString};
 use crate::telemetry;
@@ -25,11 +25,26 @@ pub(super) fn settings(config_file: Option<PathBuf>) -> Result<Settings, Exit> {
     }
 }
 
+/// As [`settings`], and all of it understood.
+pub(super) fn config(config_file: Option<PathBuf>) -> Result<Loaded, Exit> {
+    let settings = settings(config_file)?;
+    let warnings = settings.warnings().to_vec();
+    settings.into_config().map_err(|errors| refuse(&warnings, errors))
+}
+
 /// As [`settings`], and the queue's part understood: for commands that need no more of it.
 pub(super) fn with_queue(config_file: Option<PathBuf>) -> Result<(Settings, QueueConfig), Exit> {
     let settings = settings(config_file)?;
-    let queue = settings.queue().map_err(|e| fail(Exit::Config, e))?;
+    let queue = settings.queue().map_err(|errors| refuse(settings.warnings(), errors))?;
     Ok((settings, queue))
+}
+
+/// What is wrong, behind what may be the reason: a slip in a name leaves another one unset.
+fn refuse(warnings: &[String], errors: ConfigErrors) -> Exit {
+    for warning in warnings {
+        eprintln!("slipway: {warning}");
+    }
+    fail(Exit::Config, errors)
 }
 
 /// The log, with every secret of the configuration masked in it.

@@ -17,13 +17,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, config_file: Option<PathBuf>) -> Exit {
-    let loaded = match start::settings(config_file) {
-        Ok(settings) => settings.into_config(),
-        Err(exit) => return exit,
-    };
-    let loaded = match loaded {
+    let loaded = match start::config(config_file) {
         Ok(loaded) => loaded,
-        Err(errors) => return start::fail(Exit::Config, errors),
+        Err(exit) => return exit,
     };
     if args.print_config {
         for warning in &loaded.warnings {

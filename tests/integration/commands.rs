@@ -88,6 +88,17 @@ async fn a_misspelt_setting_in_the_env_file_is_named_before_anything_is_missed()
 }
 
 #[tokio::test]
+async fn a_slip_that_leaves_a_needed_setting_unset_is_named_beside_what_is_missing() {
+    let rig = Rig::without_worker(|options| options.unset("API_KEY")).await;
+    std::fs::write(rig.host.current_dir().join(".env"), "API_KYE=key\n").expect("write .env");
+    for command in [&["worker"][..], &["check"]] {
+        let (code, said) = typed(&rig, command).await;
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains("unknown setting API_KYE; did you mean API_KEY?"), "{command:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_is_cancelled_by_its_id_while_no_worker_runs_and_never_built() {
     let mut rig = Rig::without_worker(|options| options).await;
     let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo never\n")]);
