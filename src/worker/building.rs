@@ -177,7 +177,7 @@ impl Attempt {
         if attempt > 1 {
             let before = match &self.claim.taken_over {
                 Some(dead) => format!("attempt {} on {} ended without an end, its worker is gone", dead.attempt, dead.host),
-                None => "the one before it was stopped, or ended without an end".to_owned(),
+                None => "the one before it was stopped, or the deployment was pushed again".to_owned(),
             };
             self.report.line(LogType::Warning, &format!("Attempt {attempt} starts on {host}: {before}."));
         }

@@ -162,7 +162,8 @@ pub fn check_analyzed(bytes: &[u8], run_image: &str) -> Result<String, Failure> 
             "Check BUILDPACKS_BUILDERS (builder=run-image) and that this host may pull it.",
         ));
     }
-    if repository_of(&reference) != repository_of(run_image) {
+    // It is told in the log: nothing in it may begin a line.
+    if repository_of(&reference) != repository_of(run_image) || !reference.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Failure::new(
             Code::BuildpacksRunImage,
             format!("The analyze phase named another run image than {run_image}."),
