@@ -50,9 +50,9 @@ async fn a_build_whose_files_or_whose_image_are_too_large_fails_with_size_limit_
 
 const ROWS: usize = 20_000;
 
-/// The rows of the log in their order, by their numbers, up to the line that says that the log ends, and behind it.
+/// The rows of the log in their order, by their numbers, up to the line that says that it is cut, and behind it.
 fn rows(lines: &[(String, String)]) -> (Vec<usize>, Vec<usize>) {
-    let end = lines.iter().position(|(_, line)| line.contains("The log ends here")).expect("a line says that the log ends");
+    let end = lines.iter().position(|(_, line)| line.contains("The log has reached")).expect("a line says that the log is cut");
     let of = |lines: &[(String, String)]| {
         let numbers = lines
             .iter()
