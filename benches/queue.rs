@@ -1,4 +1,5 @@
-//! The queue alone, on a Redis of its own on loopback: claim, outcome, acknowledge, by one worker.
+//! The queue alone, on a Redis of its own on loopback: claim, outcome, acknowledge, by one worker; with as many callers that claim as
+//! jobs are under way, and with one for all of them, as the daemon has it.
 //!
 //! `cargo bench --bench queue [-- JOBS CONCURRENCY]`; `redis-server` is taken from PATH.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -13,6 +14,7 @@ use redis::aio::MultiplexedConnection;
 use slipway::config::QueueConfig;
 use slipway::protocol::{Code, Failure, ImageRef, Outcome, RegistryType};
 use slipway::queue::{Claim, Queue, WorkerIdentity};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,9 +65,11 @@ async fn run(jobs: usize, concurrency: usize) {
 
     let mut bench = Bench { queue, connection, redis };
     // Warm: scripts loaded, one record there.
-    measure(&mut bench, 500, concurrency, "warm-up").await;
-    let rate = measure(&mut bench, jobs, concurrency, "jobs").await;
+    measure(&mut bench, 500, concurrency, "warm-up", &each_its_own).await;
+    let rate = measure(&mut bench, jobs, concurrency, "jobs", &each_its_own).await;
     println!("{rate:.0} jobs/s, {concurrency} at a time (goal: 5,000)");
+    let rate = measure(&mut bench, jobs, concurrency, "one caller", &one_for_all).await;
+    println!("{rate:.0} jobs/s, {concurrency} at a time, claimed by one caller");
 
     push(&mut bench.connection, 1).await;
     let before = one_job(&bench.queue).await;
@@ -92,11 +96,10 @@ async fn one_job(queue: &Queue) -> u64 {
     resident
 }
 
-async fn measure(bench: &mut Bench, jobs: usize, concurrency: usize, what: &str) -> f64 {
-    push(&mut bench.connection, jobs).await;
-    let queue = &bench.queue;
-    let (redis, own) = (cpu(bench.redis.0.id()), cpu(std::process::id()));
-    let started = Instant::now();
+/// Starts what claims and ends so many jobs, so many at a time.
+type Way = dyn Fn(&Arc<Queue>, usize, usize) -> JoinSet<()>;
+
+fn each_its_own(queue: &Arc<Queue>, jobs: usize, concurrency: usize) -> JoinSet<()> {
     let left = Arc::new(AtomicUsize::new(jobs));
     let mut callers = JoinSet::new();
     for _ in 0..concurrency {
@@ -108,6 +111,39 @@ async fn measure(bench: &mut Bench, jobs: usize, concurrency: usize, what: &str)
             }
         });
     }
+    callers
+}
+
+fn one_for_all(queue: &Arc<Queue>, jobs: usize, concurrency: usize) -> JoinSet<()> {
+    let (queue, slots) = (queue.clone(), Arc::new(Semaphore::new(concurrency)));
+    let mut caller = JoinSet::new();
+    caller.spawn(async move {
+        let mut ending = JoinSet::new();
+        for _ in 0..jobs {
+            let slot = slots.clone().acquire_owned().await.unwrap();
+            let claim = queue.claim().await;
+            let queue = queue.clone();
+            ending.spawn(async move {
+                finish(&queue, claim).await;
+                drop(slot);
+            });
+            while let Some(ended) = ending.try_join_next() {
+                ended.unwrap();
+            }
+        }
+        while let Some(ended) = ending.join_next().await {
+            ended.unwrap();
+        }
+    });
+    caller
+}
+
+async fn measure(bench: &mut Bench, jobs: usize, concurrency: usize, what: &str, way: &Way) -> f64 {
+    push(&mut bench.connection, jobs).await;
+    let queue = &bench.queue;
+    let (redis, own) = (cpu(bench.redis.0.id()), cpu(std::process::id()));
+    let started = Instant::now();
+    let mut callers = way(queue, jobs, concurrency);
     while let Some(ended) = callers.join_next().await {
         ended.unwrap();
     }
