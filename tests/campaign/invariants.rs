@@ -152,7 +152,7 @@ async fn check_hosts(fleet: &Fleet) -> Vec<String> {
     loop {
         let mut left = left_in_engine(&fleet.engine, &ids).await;
         let of_lost = names_of_lost(fleet).await;
-        left.retain(|l| !of_lost.iter().any(|name| l.ends_with(name)));
+        left.retain(|l| !of_lost.iter().any(|name| l.split(' ').any(|word| word == name)));
         left.extend(labelled_images(fleet).await);
         for node in &fleet.nodes {
             left.extend(left_on(&node.host, node.worker.as_ref().map(crate::support::Worker::pid)));
@@ -164,12 +164,12 @@ async fn check_hosts(fleet: &Fleet) -> Vec<String> {
     }
 }
 
-/// A host that is gone took its Engine with it; here there is one Engine for all.
+/// Names and ids of images. A host that is gone took its Engine with it; here there is one Engine for all.
 async fn names_of_lost(fleet: &Fleet) -> Vec<String> {
     let mut names = Vec::new();
     for (_, id) in &fleet.lost {
         let label = format!("label=dev.slipway.worker={id}");
-        let images = ["images", "--all", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &label];
+        let images = ["images", "--all", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}}\n{{.ID}}", "--filter", &label];
         names.extend(fleet.engine.docker(&images).await.lines().map(str::to_owned));
     }
     names
