@@ -41,10 +41,15 @@ pub(super) fn with_queue(config_file: Option<PathBuf>) -> Result<(Settings, Queu
 
 /// What is wrong, behind what may be the reason: a slip in a name leaves another one unset.
 fn refuse(warnings: &[String], errors: ConfigErrors) -> Exit {
+    tell(warnings);
+    fail(Exit::Config, errors)
+}
+
+/// Warnings where there is no log to tell them in.
+pub(super) fn tell(warnings: &[String]) {
     for warning in warnings {
         eprintln!("slipway: {warning}");
     }
-    fail(Exit::Config, errors)
 }
 
 /// The log, with every secret of the configuration masked in it.

@@ -22,9 +22,7 @@ pub(super) fn run(args: Args, config_file: Option<PathBuf>) -> Exit {
         Err(exit) => return exit,
     };
     if args.print_config {
-        for warning in &loaded.warnings {
-            eprintln!("slipway: {warning}");
-        }
+        start::tell(&loaded.warnings);
         return start::output(loaded.to_string().trim_end());
     }
     match start::log(&loaded.config.logging, &loaded.secrets, &loaded.warnings) {

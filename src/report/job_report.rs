@@ -163,7 +163,11 @@ impl JobReport {
 
     fn write_rest(&self) {
         let rest = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).rest();
-        for (kind, text) in rest {
+        self.write_all(rest);
+    }
+
+    fn write_all(&self, lines: Vec<(LogType, String)>) {
+        for (kind, text) in lines {
             self.write(kind, &text);
         }
     }
@@ -202,9 +206,7 @@ impl LogSink for JobReport {
         let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
         match allowance.take(kind, &text) {
             Told::Behind(kept) => {
-                for (kind, text) in kept {
-                    self.write(kind, &text);
-                }
+                self.write_all(kept);
                 self.write(kind, &text);
             }
             Told::LastWord(words) => self.write(LogType::Warning, &words),

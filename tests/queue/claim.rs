@@ -29,9 +29,7 @@ pub async fn a_pushed_job_is_claimed_to_the_byte_and_stays_in_the_workers_list_u
 #[tokio::test]
 async fn jobs_come_in_the_order_of_the_list_from_the_left() {
     let redis = Redis::start().await;
-    for n in 0..5 {
-        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
-    }
+    redis.push_all(&jobs(0..5)).await;
     let _: i64 = redis.cmd(&["LPUSH", "q", &job("first", "s")]).await;
     let worker = redis.worker().await;
     let mut seen = Vec::new();
@@ -46,9 +44,7 @@ async fn two_workers_on_one_queue_get_each_job_once() {
     let redis = Redis::start().await;
     let (one, two) = (redis.worker().await, redis.worker().await);
     let push = async {
-        for n in 0..200 {
-            redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
-        }
+        redis.push_all(&jobs(0..200)).await;
     };
     let take = |worker: &'static str, w| take_all(worker, w);
     let (_, a, b) = within(60, async { tokio::join!(push, take("one", &one), take("two", &two)) }).await;
@@ -107,9 +103,7 @@ async fn an_element_above_the_limit_is_not_read_and_goes_to_the_dead_letter_list
 pub async fn a_claim_whose_caller_goes_away_is_not_lost() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
-    for n in 0..50 {
-        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
-    }
+    redis.push_all(&jobs(0..50)).await;
     let mut seen = Vec::new();
     let mut patience = 0;
     while seen.len() < 50 {
@@ -120,8 +114,17 @@ pub async fn a_claim_whose_caller_goes_away_is_not_lost() {
             seen.push(name(&claim).to_owned());
         }
     }
-    let expected: Vec<String> = (0..50).map(|n| format!("d{n}")).collect();
-    assert_eq!(seen, expected);
+    assert_eq!(seen, names(0..50));
+}
+
+/// It has claimed one, so that Redis knows the script, and its replies can be lost.
+async fn a_worker_with_a_job() -> (Redis, Proxy, Worker) {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port).await;
+    let worker = redis.worker_behind(&proxy).await;
+    redis.push(&job("first", "s")).await;
+    worker.claim().await;
+    (redis, proxy, worker)
 }
 
 /// As many callers as jobs: the first asks alone, and the others, who wait meanwhile, are served together.
@@ -133,12 +136,10 @@ async fn claim_together(worker: &Worker, callers: usize) -> Vec<Claim> {
 pub async fn callers_that_wait_together_get_the_jobs_in_the_order_of_the_queue_and_each_once() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
-    for n in 0..30 {
-        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
-    }
+    redis.push_all(&jobs(0..30)).await;
     let claims = claim_together(&worker, 30).await;
     let seen: Vec<_> = claims.iter().map(|c| name(c).to_owned()).collect();
-    assert_eq!(seen, (0..30).map(|n| format!("d{n}")).collect::<Vec<_>>());
+    assert_eq!(seen, names(0..30));
     assert!(claims.iter().all(|c| c.fate == ClaimFate::Build) && redis.len(&worker.claimed()).await == 30);
     for claim in &claims {
         assert_eq!(worker.queue.store_outcome(claim, &builded()).await.unwrap(), Fenced::Stored);
@@ -186,15 +187,11 @@ async fn of_callers_that_wait_together_each_gets_what_it_would_have_got_alone() 
 
 #[tokio::test]
 async fn a_lost_reply_to_callers_that_wait_together_loses_no_job_and_gives_none_twice() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::to(redis.port).await;
-    let worker = redis.worker_behind(&proxy).await;
-    redis.push(&job("first", "s")).await;
-    worker.claim().await;
+    let (redis, proxy, worker) = a_worker_with_a_job().await;
     let claims = claim_together(&worker, 6);
     tokio::pin!(claims);
     all_wait(&mut claims).await;
-    let jobs: Vec<String> = (0..7).map(|n| job(&format!("d{n}"), &format!("s{n}"))).collect();
+    let jobs = jobs(0..7);
     let (seen, ()) = tokio::join!(claims, async {
         proxy.set(Link::Deaf);
         come_at_once(&redis, &jobs).await;
@@ -238,12 +235,8 @@ async fn jobs_of_one_service_and_pushes_of_one_deployment_that_come_at_once_are_
 
 #[tokio::test]
 async fn a_lost_reply_to_callers_that_went_away_puts_all_back_to_the_head_of_the_queue_in_their_order() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::to(redis.port).await;
-    let worker = redis.worker_behind(&proxy).await;
-    redis.push(&job("first", "s")).await;
-    worker.claim().await;
-    let jobs: Vec<String> = (0..7).map(|n| job(&format!("d{n}"), &format!("s{n}"))).collect();
+    let (redis, proxy, worker) = a_worker_with_a_job().await;
+    let jobs = jobs(0..7);
     {
         let claims = claim_together(&worker, 6);
         tokio::pin!(claims);
@@ -266,9 +259,7 @@ async fn a_lost_reply_to_callers_that_went_away_puts_all_back_to_the_head_of_the
 async fn what_was_claimed_for_callers_that_went_away_goes_back_to_the_head_of_the_queue_in_its_order() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
-    for n in 0..9 {
-        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
-    }
+    redis.push_all(&jobs(0..9)).await;
     let mut callers: FuturesUnordered<_> = (0..6).map(|_| worker.queue.claim()).collect();
     // The second one's call takes for all that wait behind it.
     for expected in ["d0", "d1"] {
@@ -276,7 +267,7 @@ async fn what_was_claimed_for_callers_that_went_away_goes_back_to_the_head_of_th
     }
     assert_eq!(redis.len(&worker.claimed()).await, 6);
     drop(callers);
-    let left: Vec<String> = (2..9).map(|n| job(&format!("d{n}"), &format!("s{n}"))).collect();
+    let left = jobs(2..9);
     until(30, "it is as before", async || redis.cmd::<Vec<String>>(&["LRANGE", "q", "0", "-1"]).await == left).await;
     assert_eq!(name(&worker.claim().await), "d2");
 }
@@ -286,9 +277,7 @@ async fn what_went_back_with_a_lost_reply_is_handed_to_nobody_from_memory() {
     let redis = Redis::start().await;
     let proxy = Proxy::to(redis.port).await;
     let worker = redis.worker_behind(&proxy).await;
-    for n in 0..9 {
-        redis.push(&job(&format!("d{n}"), &format!("s{n}"))).await;
-    }
+    redis.push_all(&jobs(0..9)).await;
     // Redis knows the script from here on: else the reply that is lost would be that it does not.
     assert!(worker.queue.give_back(&worker.claim().await).await.unwrap());
     let mut callers: FuturesUnordered<_> = (0..6).map(|_| worker.queue.claim()).collect();
@@ -307,7 +296,7 @@ async fn what_went_back_with_a_lost_reply_is_handed_to_nobody_from_memory() {
     for _ in 2..9 {
         seen.push(name(&within(20, worker.queue.claim()).await).to_owned());
     }
-    assert_eq!(seen, (2..9).map(|n| format!("d{n}")).collect::<Vec<_>>());
+    assert_eq!(seen, names(2..9));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -109,6 +110,11 @@ impl Redis {
     }
     pub async fn push(&self, payload: &str) {
         let _: i64 = self.cmd(&["RPUSH", "q", payload]).await;
+    }
+    pub async fn push_all(&self, payloads: &[String]) {
+        for payload in payloads {
+            self.push(payload).await;
+        }
     }
     pub async fn len(&self, key: &str) -> usize {
         self.cmd(&["LLEN", key]).await
@@ -246,6 +252,16 @@ pub async fn until(seconds: u64, what: &str, mut is: impl AsyncFnMut() -> bool) 
         assert!(Instant::now() < end, "not within {seconds} s: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Job `d<n>` of service `s<n>` for each number.
+pub fn jobs(numbers: Range<usize>) -> Vec<String> {
+    numbers.map(|n| job(&format!("d{n}"), &format!("s{n}"))).collect()
+}
+
+/// The ids of [`jobs`].
+pub fn names(numbers: Range<usize>) -> Vec<String> {
+    numbers.map(|n| format!("d{n}")).collect()
 }
 
 pub fn job(id: &str, service: &str) -> String {

@@ -306,13 +306,13 @@ impl Problems {
     }
 }
 
-/// `<base>/<repository>.git`; a name that ends with `.git` already is not given a second one.
 /// Whether it has the shape of an image's reference.
 pub fn is_image(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':' | b'@');
     text.len() <= MAX_IMAGE_BYTES && text.bytes().all(allowed)
 }
 
+/// `<base>/<repository>.git`; a name that ends with `.git` already is not given a second one.
 fn clone_url(base: &Url, repository: &RepositoryName) -> Url {
     let name = repository.as_str();
     let suffix = if name.ends_with(".git") { "" } else { ".git" };

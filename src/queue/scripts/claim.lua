@@ -38,14 +38,13 @@ end
 local function say_too_large(payload)
   say(string.sub(payload, 1, head), digits(#payload), '', '', '1', '0', 'too_large', '', '', '', '')
 end
-local function say_nameless(payload, service)
-  local crash = crashes_of(payload)
-  say(payload, digits(#payload), '', service or '', digits(crash + 1), '0', by_crashes(crash))
-  for _ = 1, 3 do answer[#answer + 1] = '' end
+local function say_nameless(payload, service, crash)
+  local fate, detail = by_crashes(crash)
+  say(payload, digits(#payload), '', service or '', digits(crash + 1), '0', fate, detail, '', '', '')
 end
-local function say_job(payload, id, service, rec, waiting)
+local function say_job(payload, id, service, rec, waiting, crash)
   local fate, detail = decided(rec)
-  if not fate then fate, detail = by_crashes(crashes_of(payload)) end
+  if not fate then fate, detail = by_crashes(crash) end
   say(payload, digits(#payload), id, service or '', digits(rec.attempt), rec.seq, fate, detail, digits(waiting),
     rec.lost_on or '', rec.lost_on and digits(rec.lost_attempt) or '')
 end
@@ -66,10 +65,12 @@ if string.sub(last, 1, #token + 1) == token .. ' ' then
     elseif #payload > max then
       say_too_large(payload)
     elseif not id then
-      say_nameless(payload, service)
+      say_nameless(payload, service, crashes_of(payload))
     else
       local rec = read_record(jobs, id)
-      if is_open(rec) and rec.worker == worker and rec.attempt == attempts[id] then say_job(payload, id, service, rec, behind) end
+      if is_open(rec) and rec.worker == worker and rec.attempt == attempts[id] then
+        say_job(payload, id, service, rec, behind, crashes_of(payload))
+      end
     end
   end
   if #answer == 0 then return {'none'} end
@@ -142,7 +143,8 @@ while #taken < most do
   local more = #taken > 0
   bytes = bytes + #payload
   if more and (#payload > max or bytes > most_bytes) then break end
-  if #payload <= max and crashes_of(payload) > 0 then
+  local crash = #payload <= max and crashes_of(payload) or 0
+  if crash > 0 then
     if more then break end
     most = 1
   end
@@ -153,7 +155,7 @@ while #taken < most do
     if more then break end
     if mode == 'cancelled' then return {'none'} end
     take({{source = source}})
-    if #payload > max then say_too_large(payload) else say_nameless(payload, service) end
+    if #payload > max then say_too_large(payload) else say_nameless(payload, service, crash) end
     return answer
   end
   if ids[id] or (service and services[service]) then break end
@@ -173,6 +175,7 @@ while #taken < most do
   local t = plan(source, payload, id, service, rec, tomb)
   -- the record of an earlier one is not written yet
   if t.older_id and ids[t.older_id] then break end
+  t.crash = crash
   taken[#taken + 1] = t
 end
 if #taken == 0 then return {'none'} end
@@ -190,6 +193,6 @@ for n, t in ipairs(taken) do
     end
   end
   write_record(jobs, t.id, t.rec)
-  say_job(t.payload, t.id, t.service, t.rec, behind - n)
+  say_job(t.payload, t.id, t.service, t.rec, behind - n, t.crash)
 end
 return answer
