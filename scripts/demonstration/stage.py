@@ -64,6 +64,7 @@ class Stage:
             "AWS_ENDPOINT_URL": _part("MOTO"),
             "ECR_REGISTRY_HOST": _part("REGISTRY"),
             "GITHUB_URL": _part("GIT"),
+            "GIT_PRIVATE_HOSTS": "all",
             "DOCKER_HOST": _part("DOCKER_HOST"),
             "BUILDPACKS_BUILDERS": _part("BUILDPACKS_BUILDERS"),
             "BUILDPACKS_LIFECYCLE_IMAGE": _part("BUILDPACKS_LIFECYCLE_IMAGE"),

@@ -4,10 +4,23 @@ use std::time::Duration;
 
 use super::reader::{Reader, host_and_port};
 
+/// `GIT_PRIVATE_HOSTS`: which addresses a job's git host may have, where the operator does not name the host itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrivateHosts {
+    /// Public addresses alone.
+    None,
+    /// Private networks too, but not this worker's own host.
+    Lan,
+    /// This worker's own host too.
+    All,
+}
+
 #[derive(Debug, Clone)]
 pub struct GitConfig {
     /// `GIT_ALLOWED_HOSTS`, comma separated `host` or `host:port` or `*.domain`; empty = any.
     pub allowed_hosts: Vec<String>,
+    /// `GIT_PRIVATE_HOSTS`, default lan.
+    pub private_hosts: PrivateHosts,
     /// `GITHUB_URL`: the base that GITHUB jobs clone from. Default https://github.com.
     pub github_url: url::Url,
     /// `GIT_IDLE_TIMEOUT`, seconds, default 30: no byte for so long ends the fetch.
@@ -29,6 +42,7 @@ impl GitConfig {
         let allowed_hosts = r.given_parsed("GIT_ALLOWED_HOSTS", |list| {
             list.split(',').map(str::trim).filter(|h| !h.is_empty()).map(allowed_host).collect::<Result<Vec<_>, _>>()
         });
+        let private_hosts = r.parsed("GIT_PRIVATE_HOSTS", private_hosts);
         let github_url = r.url("GITHUB_URL");
         let idle_timeout = r.duration("GIT_IDLE_TIMEOUT");
         let min_rate = r.size("GIT_MIN_RATE", 0, "");
@@ -38,6 +52,7 @@ impl GitConfig {
         let cache_max_bytes = r.size("GIT_CACHE_MAX", 1, "must not be zero");
         Some(Self {
             allowed_hosts: allowed_hosts?.unwrap_or_default(),
+            private_hosts: private_hosts?,
             github_url: github_url?,
             idle_timeout: idle_timeout?,
             min_rate: min_rate?,
@@ -46,6 +61,15 @@ impl GitConfig {
             max_file_bytes: max_file_bytes?,
             cache_max_bytes: cache_max_bytes?,
         })
+    }
+}
+
+fn private_hosts(text: &str) -> Result<PrivateHosts, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "none" => Ok(PrivateHosts::None),
+        "lan" => Ok(PrivateHosts::Lan),
+        "all" => Ok(PrivateHosts::All),
+        _ => Err("is none of none, lan and all"),
     }
 }
 

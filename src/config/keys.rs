@@ -46,6 +46,7 @@ pub const KEYS: &[Key] = &[
     open("dashboard.log_total_max", "LOG_TOTAL_MAX"),
     open("dashboard.journal_max_bytes", "JOURNAL_MAX_BYTES"),
     open("git.allowed_hosts", "GIT_ALLOWED_HOSTS"),
+    open("git.private_hosts", "GIT_PRIVATE_HOSTS"),
     open("git.github_url", "GITHUB_URL"),
     open("git.idle_timeout", "GIT_IDLE_TIMEOUT"),
     open("git.min_rate", "GIT_MIN_RATE"),

@@ -25,14 +25,14 @@ pub use buildpacks::{Builder, BuildpacksConfig, BuildpacksNetwork, with_tag};
 pub use dashboard::{DashboardAddress, DashboardConfig};
 pub use dotenv::DotEnv;
 pub use errors::{ConfigError, ConfigErrors};
-pub use git::GitConfig;
+pub use git::{GitConfig, PrivateHosts};
 pub use keys::{KEYS, Key};
 pub use layers::DEFAULT_TOML;
 pub use loaded::{Entry, Loaded, Settings, SingleBuildConfig};
 pub use logging::{LogFormat, LoggingConfig};
 pub use queue::QueueConfig;
 pub use registry::{AwsKeys, EcrConfig, GenericRegistryConfig, RegistryConfig};
-pub use surroundings::{SYSTEM_FILE, Surroundings, TerminalHints, named_variable};
+pub use surroundings::{SYSTEM_FILE, Surroundings, TerminalHints, named_variable, names_a_proxy};
 pub use units::duration;
 pub use worker::{StageTimeouts, WorkerConfig};
 

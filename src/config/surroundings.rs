@@ -34,6 +34,12 @@ impl Surroundings {
     }
 }
 
+/// Whether the environment names an HTTP proxy, which HTTP clients take from there by themselves.
+pub fn names_a_proxy() -> bool {
+    let is_proxy = |key: &str| ["http_proxy", "https_proxy", "all_proxy"].contains(&key.to_ascii_lowercase().as_str());
+    std::env::vars_os().any(|(key, value)| key.to_str().is_some_and(is_proxy) && !value.is_empty())
+}
+
 /// One variable of the process environment that the command line named (`--git-token-env`, `--env KEY`). `None`: not set.
 pub fn named_variable(name: &str) -> Option<SecretString> {
     let value = std::env::vars_os().find(|(key, _)| key.as_encoded_bytes() == name.as_bytes())?.1;

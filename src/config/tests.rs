@@ -76,6 +76,7 @@ fn default_toml_holds_every_key_and_gives_the_documented_defaults() {
     assert_eq!(c.dashboard.timeout, Duration::from_secs(60));
     assert_eq!((c.dashboard.log_max_bytes, c.dashboard.journal_max_bytes), (32 << 20, 1 << 30));
     assert!(c.git.allowed_hosts.is_empty());
+    assert_eq!(c.git.private_hosts, PrivateHosts::Lan);
     assert_eq!(c.git.github_url.as_str(), "https://github.com/");
     assert_eq!((c.git.idle_timeout, c.git.min_rate), (Duration::from_secs(30), 1024));
     assert_eq!((c.git.max_fetch_bytes, c.git.max_files), (4 << 30, 500_000));

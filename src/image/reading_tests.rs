@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::GitConfig;
+use crate::config::{GitConfig, PrivateHosts};
 use crate::context::{BuildContext, Content, ContextEntry};
 use crate::protocol::{DeploymentId, LogSink, LogType, ServiceId};
 use crate::secrets::Redactor;
@@ -32,6 +32,7 @@ async fn huge() -> Arc<Folder> {
     };
     let config = GitConfig {
         allowed_hosts: Vec::new(),
+        private_hosts: PrivateHosts::All,
         github_url: "https://github.com".parse().expect("a URL"),
         idle_timeout: Duration::from_secs(30),
         min_rate: 1,

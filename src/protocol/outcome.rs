@@ -45,7 +45,7 @@ codes! {
     GitRepositoryNotFound = "git.repository_not_found", User, "the git server knows no such repository, or hides it from these credentials";
     GitBranchNotFound = "git.branch_not_found", User, "the repository has no such branch or tag";
     GitCommitGone = "git.commit_gone", User, "the server no longer has, or does not give out, that commit";
-    GitHostNotAllowed = "git.host_not_allowed", User, "the git host is not in GIT_ALLOWED_HOSTS, or is a link-local or metadata address";
+    GitHostNotAllowed = "git.host_not_allowed", User, "the git host is not in GIT_ALLOWED_HOSTS, or has an address that GIT_PRIVATE_HOSTS keeps jobs away from (always: link-local and metadata addresses)";
     GitUnsupported = "git.unsupported", User, "the repository needs something of git that is not supported (SHA-256 object names)";
     GitUnreachable = "git.unreachable", Infrastructure, "the git server cannot be reached or answered with an error of its own";
     GitStalled = "git.stalled", Infrastructure, "the git server stopped sending, or sent too slowly";

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use super::resolver::ForbiddenAddress;
-use super::site::{Site, forbidden_address};
+use super::resolver::OutOfReach;
+use super::site::{Site, out_of_reach};
 use crate::protocol::{Code, Evidence, Failure};
 
 /// What a response's head says, as far as its meaning depends on it.
@@ -81,8 +81,8 @@ fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stati
 pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
     let chain: Vec<&(dyn Error + 'static)> =
         std::iter::successors(Some(error as &(dyn Error + 'static)), |e| inner(*e)).collect();
-    if chain.iter().any(|e| e.is::<ForbiddenAddress>()) {
-        return forbidden_address(site);
+    if let Some(OutOfReach(zone)) = chain.iter().find_map(|e| e.downcast_ref::<OutOfReach>()) {
+        return out_of_reach(site, *zone);
     }
     let tls = chain.iter().find_map(|e| e.downcast_ref::<rustls::Error>());
     let innermost = chain.last().map(ToString::to_string).unwrap_or_default();
@@ -112,6 +112,17 @@ pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
         Code::GitUnreachable,
         format!("The connection to {host} broke off: {}.", printable(&innermost, 200)),
         "The git server or the network between ended the transfer; it is tried again.",
+    )
+    .by(Evidence::OfThisJob)
+}
+
+/// All that a job is told of a host in a private network that has not shown to be a git server: which ports are open there, and what
+/// answers on them, is none of its business. Tried again, whatever it was: the server may be down for now.
+pub(super) fn no_git_server(site: &Site) -> Failure {
+    Failure::new(
+        Code::GitUnreachable,
+        format!("{} does not answer as a git server for {}.", site.host, site.repository),
+        "It is in a private network, so no more is told: check URL, name and token. The worker's own log has the reason.",
     )
     .by(Evidence::OfThisJob)
 }

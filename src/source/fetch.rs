@@ -30,7 +30,7 @@ pub(super) struct Order {
 
 /// Blocking. Leaves no folder behind for a repository that was never fetched.
 pub(super) fn run(order: &Order, session: &Arc<Session>, mirror: &LockedMirror) -> Result<SourceTree, Failure> {
-    let result = fetch(order, session, mirror);
+    let result = fetch(order, session, mirror).map_err(|failure| session.told(failure));
     if result.is_err() {
         mirror
             .forget_if_empty()
@@ -43,6 +43,9 @@ pub(super) fn run(order: &Order, session: &Arc<Session>, mirror: &LockedMirror) 
 fn fetch(order: &Order, session: &Arc<Session>, mirror: &LockedMirror) -> Result<SourceTree, Failure> {
     let current = mirror.current().map_err(|e| failures::cache_io("the mirror cannot be opened", &e))?;
     let warm = current.is_some();
+    if warm {
+        session.note_git_server();
+    }
     match attempt(order, session, mirror, current) {
         Err(Trouble::Broken(why)) if warm => {
             tracing::warn!(repository = %session.site.repository, %why, "the mirror is broken; it is fetched anew");

@@ -1,6 +1,6 @@
 //! One fetch's HTTP: requests with this job's credentials, redirects on the same host, time and size limits, cancelled at any point.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +16,13 @@ use super::advertisement::Abilities;
 use super::failures::{self, Answer};
 use super::progress::Progress;
 use super::rate::{Pace, RateWatch};
+use super::reach::{DESTINATION, Destination};
 use super::redirect;
-use super::resolver::GuardedResolver;
-use super::site::Site;
-use crate::config::GitConfig;
+use super::resolver::{self, GuardedResolver, OutOfReach};
+use super::site::{Site, out_of_reach};
+use crate::config::{GitConfig, names_a_proxy};
 use crate::peer::retry_after;
-use crate::protocol::{Failure, GitCredentials};
+use crate::protocol::{Code, Failure, GitCredentials, GitSource};
 
 /// Some hosts look for `git/` before they speak git.
 const USER_AGENT: &str = concat!("git/2.47.0 slipway/", env!("CARGO_PKG_VERSION"));
@@ -48,6 +49,10 @@ pub(super) struct Session {
     pub(super) site: Site,
     pub(super) cancel: CancellationToken,
     pub(super) progress: Arc<Progress>,
+    destination: Arc<Destination>,
+    /// The host has answered as a git server, now or before.
+    speaks_git: AtomicBool,
+    was_answered: AtomicBool,
     client: reqwest::Client,
     runtime: Handle,
     credentials: Option<GitCredentials>,
@@ -85,9 +90,9 @@ pub(super) struct Reply {
 
 impl Session {
     pub(super) fn new(
-        url: &Url,
+        source: &GitSource,
         site: Site,
-        credentials: Option<GitCredentials>,
+        destination: Destination,
         client: reqwest::Client,
         config: &GitConfig,
         cancel: CancellationToken,
@@ -97,14 +102,17 @@ impl Session {
             site,
             cancel,
             progress,
+            destination: Arc::new(destination),
+            speaks_git: AtomicBool::new(false),
+            was_answered: AtomicBool::new(false),
             client,
             runtime: Handle::current(),
-            credentials,
+            credentials: source.credentials.clone(),
             idle: config.idle_timeout,
             min_rate: config.min_rate,
             max_bytes: config.max_fetch_bytes,
             received: AtomicU64::new(0),
-            base: Mutex::new(url.clone()),
+            base: Mutex::new(source.url.clone()),
             abilities: Mutex::default(),
             refusal: Mutex::default(),
             failure: Mutex::new(None),
@@ -168,6 +176,31 @@ impl Session {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The host is a git server: from now on its user is told what it answers.
+    pub(super) fn note_git_server(&self) {
+        self.speaks_git.store(true, Ordering::Relaxed);
+    }
+    /// What the job's user is told of `failure`, which came from asking the host.
+    pub(super) fn told(&self, failure: Failure) -> Failure {
+        let is_hosts = matches!(
+            failure.code,
+            Code::GitAuth
+                | Code::GitRepositoryNotFound
+                | Code::GitUnreachable
+                | Code::GitStalled
+                | Code::GitProtocol
+                | Code::SourceTooLarge
+        );
+        // What was refused before anything was asked tells nothing of the host; a redirect to another host is its answer.
+        let is_redirect = failure.code == Code::GitHostNotAllowed && self.was_answered.load(Ordering::Relaxed);
+        if !(is_hosts || is_redirect) || self.speaks_git.load(Ordering::Relaxed) || !self.destination.keeps_its_answers() {
+            return failure;
+        }
+        tracing::info!(host = %self.site.host, repository = %self.site.repository, %failure,
+            "a job's git host in a private network did not answer as a git server; its user is told no more");
+        failures::no_git_server(&self.site)
+    }
+
     /// Remembers why the transport gives up; the first reason stands.
     pub(super) fn give_up(&self, failure: Failure) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
@@ -189,6 +222,7 @@ impl Session {
     }
 
     async fn advertisement(&self) -> Result<reqwest::Response, Failure> {
+        self.admit_behind_a_proxy().await?;
         let mut base = self.base();
         for _ in 0..=MAX_REDIRECTS {
             let url = beneath(&base, "info/refs", Some("service=git-upload-pack"));
@@ -203,6 +237,23 @@ impl Session {
             return Ok(response);
         }
         Err(failures::not_understood(&self.site, "it redirects again and again"))
+    }
+
+    /// A proxy resolves the host's name itself: it is looked up here as well, where there is one. What only the proxy can resolve is the
+    /// proxy's to refuse.
+    async fn admit_behind_a_proxy(&self) -> Result<(), Failure> {
+        if !names_a_proxy() {
+            return Ok(());
+        }
+        let base = self.base();
+        let Some(url::Host::Domain(name)) = base.host() else { return Ok(()) };
+        match tokio::time::timeout(self.idle, resolver::admitted(name, Some(&self.destination))).await {
+            Ok(Err(error)) => match error.downcast_ref::<OutOfReach>() {
+                Some(OutOfReach(zone)) => Err(out_of_reach(&self.site, *zone)),
+                None => Ok(()),
+            },
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
     }
 
     async fn upload_pack(&self, body: Vec<u8>) -> Result<reqwest::Response, Failure> {
@@ -226,10 +277,14 @@ impl Session {
             Some(c) => request.basic_auth(&c.username, Some(c.password.expose_secret())),
             None => request,
         };
-        match tokio::time::timeout(self.idle, request.send()).await {
+        let answer = DESTINATION.scope(Arc::clone(&self.destination), request.send());
+        match tokio::time::timeout(self.idle, answer).await {
             Err(_) => Err(failures::stalled(&self.site, self.idle)),
             Ok(Err(error)) => Err(failures::unreachable(&self.site, &error)),
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                self.was_answered.store(true, Ordering::Relaxed);
+                Ok(response)
+            }
         }
     }
 

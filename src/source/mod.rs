@@ -17,6 +17,7 @@ mod name;
 mod objects;
 mod progress;
 mod rate;
+mod reach;
 mod redirect;
 mod refs;
 mod resolver;
@@ -25,6 +26,7 @@ mod transport;
 mod tree;
 mod tree_object;
 mod walk;
+mod zone;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use fetch::Order;
 use http::Session;
 use mirror::Mirrors;
 use progress::Progress;
+use reach::{Destination, Reach};
 use site::Site;
 pub use site::host_of;
 use walk::Limits;
@@ -74,6 +77,8 @@ impl GitSourceStage {
         ctx: &StageContext,
     ) -> Result<SourceTree, Failure> {
         let site = Site::admit(&source.url, &self.config.allowed_hosts)?;
+        let destination = Destination::new(&source.url, Reach::of(&source.url, &self.config));
+        destination.admit_literal(&source.url).map_err(|zone| site::out_of_reach(&site, zone))?;
         let wanted = match commit {
             CommitRef::Tip => format!("branch {branch}"),
             CommitRef::Exact(sha) if sha.as_str().len() != 40 => return Err(failures::sha256_unsupported(&site)),
@@ -86,9 +91,9 @@ impl GitSourceStage {
 
         let progress = Arc::new(Progress::default());
         let session = Arc::new(Session::new(
-            &source.url,
+            source,
             site,
-            source.credentials.clone(),
+            destination,
             self.client.clone(),
             &self.config,
             ctx.cancel.clone(),

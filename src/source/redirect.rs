@@ -38,11 +38,13 @@ pub(super) fn follow(site: &Site, authenticated: bool, from: &Url, location: &st
     }
 }
 
-/// The same scheme, host and port; or http on its way to https on the same host.
+/// The same scheme, host and port; or http on its way to https on the same host, each on its scheme's own port: behind any other port
+/// may be another server.
 fn same_server(from: &Url, to: &Url) -> bool {
     let names_credentials = !to.username().is_empty() || to.password().is_some();
-    let upgrade = from.scheme() == "http" && to.scheme() == "https";
-    let unchanged = from.scheme() == to.scheme() && from.port_or_known_default() == to.port_or_known_default();
+    let ports = (from.port_or_known_default(), to.port_or_known_default());
+    let upgrade = from.scheme() == "http" && to.scheme() == "https" && ports == (Some(80), Some(443));
+    let unchanged = from.scheme() == to.scheme() && ports.0 == ports.1;
     from.host() == to.host() && (unchanged || upgrade) && !names_credentials
 }
 
@@ -77,12 +79,24 @@ mod tests {
         for location in [
             "http://evil.example/octo/hello.git/info/refs?service=git-upload-pack",
             "http://git.example:8080/octo/hello.git/info/refs?service=git-upload-pack",
+            "https://git.example:8443/octo/hello.git/info/refs?service=git-upload-pack",
+            "https://git.example:80/octo/hello.git/info/refs?service=git-upload-pack",
             "http://git.example.evil.example/octo/hello.git/info/refs?service=git-upload-pack",
             "//169.254.169.254/octo/hello.git/info/refs?service=git-upload-pack",
             "http://user:pw@git.example/octo/hello.git/info/refs?service=git-upload-pack",
             "file:///etc/info/refs?service=git-upload-pack",
         ] {
             assert_eq!(followed(location), Err(Code::GitHostNotAllowed), "{location}");
+        }
+    }
+    #[test]
+    fn a_port_of_its_own_is_not_left_for_https() {
+        let from: Url = "http://git.example:8080/octo/hello.git/info/refs?service=git-upload-pack".parse().expect("a URL");
+        let site = Site::of(&"http://git.example:8080/octo/hello.git".parse().expect("a URL"));
+        for port in ["", ":443", ":8080", ":8443"] {
+            let location = format!("https://git.example{port}/octo/hello.git/info/refs?service=git-upload-pack");
+            let followed = follow(&site, true, &from, &location).map_err(|f| f.code);
+            assert_eq!(followed.err(), Some(Code::GitHostNotAllowed), "{location}");
         }
     }
     #[test]

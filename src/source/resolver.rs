@@ -1,22 +1,29 @@
-//! Name resolution that never hands out a link-local or metadata address, whatever the name's owner put into DNS.
+//! Name resolution that hands out only addresses in the reach of the fetch that asks, whatever the name's owner put into DNS.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::site::is_forbidden;
+use super::reach::{DESTINATION, Destination};
+use super::zone::{Zone, zone_here};
 
-/// The name has no address that may be asked.
+/// The name has no address that may be asked; the first that it has lies here.
 #[derive(Debug)]
-pub(super) struct ForbiddenAddress;
+pub(super) struct OutOfReach(pub(super) Zone);
 
-impl fmt::Display for ForbiddenAddress {
+impl fmt::Display for OutOfReach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name resolves to a link-local or metadata address")
+        f.write_str(match self.0 {
+            Zone::Forbidden => "the name resolves to a link-local or metadata address",
+            Zone::Host => "the name resolves to an address of this worker's own host",
+            Zone::Private => "the name resolves to an address in a private network",
+            Zone::Public => "the name resolves to a public address",
+        })
     }
 }
-impl std::error::Error for ForbiddenAddress {}
+impl std::error::Error for OutOfReach {}
 
 /// The system's resolver, filtered. The connection is made to the addresses that were checked, so a name that changes in between
 /// changes nothing.
@@ -24,16 +31,38 @@ pub(super) struct GuardedResolver;
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let named = found.len();
-            let allowed: Vec<SocketAddr> = found.into_iter().filter(|a| !is_forbidden(a.ip())).collect();
-            if allowed.is_empty() && named > 0 {
-                return Err(Box::new(ForbiddenAddress) as Box<dyn std::error::Error + Send + Sync>);
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
+        // Read here, where the request's own task calls: the lookup itself may run elsewhere.
+        let destination = DESTINATION.try_with(Arc::clone).ok();
+        Box::pin(async move { Ok(Box::new(admitted(name.as_str(), destination.as_deref()).await?.into_iter()) as Addrs) })
     }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The addresses of `name` that may be connected to.
+pub(super) async fn admitted(name: &str, destination: Option<&Destination>) -> Result<Vec<SocketAddr>, BoxError> {
+    let admit = |address: &SocketAddr| match destination {
+        Some(destination) if destination.is(name) => destination.admit(address.ip()),
+        // A proxy's name: the operator chose it.
+        Some(_) => out_of(zone_here(address.ip()), Zone::Host),
+        // A request of no fetch: as if of a stranger.
+        None => out_of(zone_here(address.ip()), Zone::Public),
+    };
+    let (mut allowed, mut refused) = (Vec::new(), None);
+    for address in tokio::net::lookup_host((name, 0)).await? {
+        match admit(&address) {
+            Ok(()) => allowed.push(address),
+            Err(zone) => refused = refused.or(Some(zone)),
+        }
+    }
+    match refused {
+        Some(zone) if allowed.is_empty() => Err(Box::new(OutOfReach(zone))),
+        _ => Ok(allowed),
+    }
+}
+
+fn out_of(zone: Zone, nearest: Zone) -> Result<(), Zone> {
+    if zone == Zone::Forbidden || zone > nearest { Err(zone) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -41,8 +70,7 @@ mod tests {
     use super::*;
 
     async fn resolved(name: &str) -> Result<usize, String> {
-        let name: Name = name.parse().expect("a name");
-        GuardedResolver.resolve(name).await.map(Iterator::count).map_err(|e| e.to_string())
+        admitted(name, None).await.map(|found| found.len()).map_err(|e| e.to_string())
     }
 
     /// The system's resolver takes numbers for names that stand for them, which no URL parser sees.
@@ -57,6 +85,16 @@ mod tests {
                 "{name}"
             );
         }
-        assert!(resolved("localhost").await.is_ok_and(|found| found > 0));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_this_host_is_not_resolved() {
+        for name in ["localhost", "2130706433", "0x7f.1", "127.1", "0", "::1"] {
+            assert_eq!(
+                resolved(name).await.err().as_deref(),
+                Some("the name resolves to an address of this worker's own host"),
+                "{name}"
+            );
+        }
     }
 }

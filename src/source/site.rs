@@ -1,9 +1,8 @@
 //! PURE: a git server and a repository on it, in the words that users see, and which hosts may be asked at all.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use url::Url;
 
-use url::{Host, Url};
-
+use super::zone::Zone;
 use crate::protocol::{Code, Failure};
 
 /// Names the host and the repository in log lines and failures. Never holds credentials: those are not part of the URL.
@@ -31,8 +30,7 @@ impl Site {
         Site { host, repository: path.strip_suffix(".git").unwrap_or(path).to_owned() }
     }
 
-    /// Refuses a host that `GIT_ALLOWED_HOSTS` does not name, and link-local and metadata addresses always.
-    /// Names are looked at again when they have been resolved.
+    /// Refuses a host that `GIT_ALLOWED_HOSTS` does not name. Its addresses are looked at by [`super::reach`].
     pub(super) fn admit(url: &Url, allowed_hosts: &[String]) -> Result<Site, Failure> {
         let site = Site::of(url);
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -42,32 +40,53 @@ impl Site {
                 "Only smart HTTP is spoken; give the repository's https URL.",
             ));
         }
-        if !allowed_hosts.is_empty() && !allowed_hosts.iter().any(|rule| rule_allows(rule, url)) {
+        if !allowed_hosts.is_empty() && matching_rule(allowed_hosts, url).is_none() {
             return Err(Failure::new(
                 Code::GitHostNotAllowed,
                 format!("The git host {} is not allowed on this worker.", site.host),
                 "Add it to GIT_ALLOWED_HOSTS, or use a repository on an allowed host.",
             ));
         }
-        let literal = match url.host() {
-            Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
-            Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
-            _ => None,
-        };
-        match literal {
-            Some(ip) if is_forbidden(ip) => Err(forbidden_address(&site)),
-            _ => Ok(site),
-        }
+        Ok(site)
     }
 }
 
-/// What is said when a host is, or resolves to, an address that is never asked.
-pub(super) fn forbidden_address(site: &Site) -> Failure {
-    Failure::new(
-        Code::GitHostNotAllowed,
-        format!("The git host {} is a link-local or cloud metadata address.", site.host),
-        "Such addresses are never asked; use the git server's own name.",
-    )
+/// What is said when a host is, or resolves to, an address that a job may not reach.
+pub(super) fn out_of_reach(site: &Site, zone: Zone) -> Failure {
+    let host = &site.host;
+    let (cause, way_out) = match zone {
+        Zone::Forbidden => (
+            format!("The git host {host} is a link-local or cloud metadata address."),
+            "Such addresses are never asked; use the git server's own name.",
+        ),
+        Zone::Host => (
+            format!("The git host {host} is this worker's own host, which jobs may not reach."),
+            "Use the git server's public URL, or have the worker's operator name the host in GIT_ALLOWED_HOSTS.",
+        ),
+        Zone::Private | Zone::Public => (
+            format!("The git host {host} is in a private network, which jobs may not reach."),
+            "Use the git server's public URL, or have the worker's operator name the host in GIT_ALLOWED_HOSTS.",
+        ),
+    };
+    Failure::new(Code::GitHostNotAllowed, cause, way_out)
+}
+
+/// How the operator's list names a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostRule {
+    /// By its own name or address.
+    Exact,
+    /// As a part of a domain.
+    Domain,
+}
+
+/// The most exact rule of the list that names the URL's host.
+pub(super) fn matching_rule(allowed_hosts: &[String], url: &Url) -> Option<HostRule> {
+    let matches = |rule: &&String| rule_allows(rule, url);
+    let mut matching = allowed_hosts.iter().filter(matches);
+    let first = matching.next()?;
+    let is_exact = |rule: &String| !rule.trim().starts_with("*.");
+    if is_exact(first) || matching.any(is_exact) { Some(HostRule::Exact) } else { Some(HostRule::Domain) }
 }
 
 /// `host`, `host:port` or `*.domain` (subdomains only), without regard to case.
@@ -82,40 +101,6 @@ fn rule_allows(rule: &str, url: &Url) -> bool {
         return true;
     }
     url.port_or_known_default().is_some_and(|port| rule == format!("{host}:{port}"))
-}
-
-/// Whether an address belongs to the link (169.254/16, fe80::/10) or is a cloud's metadata service elsewhere: Alibaba
-/// 100.100.100.200, Oracle 192.0.0.192, Azure's wire server 168.63.129.16, AWS fd00:ec2::254, Google fd20:ce::254.
-/// IPv4 addresses in IPv6 clothes (mapped, compatible, translated, NAT64, 6to4) are undressed first.
-pub(super) fn is_forbidden(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_forbidden_v4(ip),
-        IpAddr::V6(ip) => {
-            let s = ip.segments();
-            (s[0] & 0xffc0) == 0xfe80
-                || ip == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
-                || ip == Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)
-                || embedded_v4(s).is_some_and(is_forbidden_v4)
-        }
-    }
-}
-
-fn is_forbidden_v4(ip: Ipv4Addr) -> bool {
-    ip.is_link_local()
-        || ip == Ipv4Addr::new(100, 100, 100, 200)
-        || ip == Ipv4Addr::new(192, 0, 0, 192)
-        || ip == Ipv4Addr::new(168, 63, 129, 16)
-}
-
-fn embedded_v4(s: [u16; 8]) -> Option<Ipv4Addr> {
-    let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    match s {
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Some(join(high, low)),
-        // NAT64: the well-known prefix, and the one for networks of one's own.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => Some(join(high, low)),
-        [0x2002, high, low, ..] => Some(join(high, low)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -146,10 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn any_host_is_asked_where_no_list_is_given_and_loopback_is_a_host() {
+    fn any_host_is_asked_where_no_list_is_given() {
         assert!(!refused("https://github.com/a/b.git", &[]));
-        assert!(!refused("http://127.0.0.1:3000/a/b.git", &[]));
-        assert!(!refused("http://[::1]:3000/a/b.git", &[]));
+        assert!(!refused("http://10.0.0.1:3000/a/b.git", &[]));
     }
 
     #[test]
@@ -166,35 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn metadata_addresses_are_refused_in_every_spelling_even_when_listed() {
-        for host in [
-            "169.254.169.254",
-            "2852039166",
-            "0xa9fea9fe",
-            "169.254.43518",
-            "[fe80::1]",
-            "[febf::1]",
-            "[fd00:ec2::254]",
-            "[fd20:ce::254]",
-            "[::ffff:169.254.169.254]",
-            "[::169.254.169.254]",
-            "[::ffff:0:a9fe:a9fe]",
-            "[64:ff9b::a9fe:a9fe]",
-            "[64:ff9b:1::a9fe:a9fe]",
-            "[2002:a9fe:a9fe::1]",
-            "100.100.100.200",
-            "192.0.0.192",
-            "168.63.129.16",
-        ] {
-            assert!(refused(&format!("http://{host}/a/b.git"), &[]), "{host}");
-            assert!(refused(&format!("http://{host}/a/b.git"), &[host]), "{host} when listed");
-        }
-    }
-
-    #[test]
-    fn neighbours_of_metadata_addresses_are_hosts_like_others() {
-        for ip in ["169.253.0.1", "169.255.0.1", "100.100.100.201", "fec0::1", "fd00:ec2::253", "10.0.0.1", "::1"] {
-            assert!(!is_forbidden(ip.parse().expect("an address")), "{ip}");
-        }
+    fn a_rule_for_the_host_itself_goes_before_one_for_its_domain() {
+        let rule = |rules: &[&str], text: &str| {
+            let rules: Vec<String> = rules.iter().map(|r| (*r).to_owned()).collect();
+            matching_rule(&rules, &url(text))
+        };
+        assert_eq!(rule(&["*.b.example", "a.b.example"], "http://a.b.example/"), Some(HostRule::Exact));
+        assert_eq!(rule(&["*.b.example"], "http://a.b.example./"), Some(HostRule::Domain));
+        assert_eq!(rule(&["c.example"], "http://a.b.example/"), None);
+        assert_eq!(rule(&["LOCALHOST"], "http://localhost./"), Some(HostRule::Exact));
     }
 }

@@ -124,6 +124,9 @@ impl Exchange {
                 break;
             }
         }
+        if advertisement::has_capabilities(&head) {
+            self.session.note_git_server();
+        }
         if advertisement::names_by_sha256(&head) {
             return Err(failures::sha256_unsupported(&self.session.site));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bollard::Docker;
-use slipway::config::{BuildConfig, BuildNetwork, GitConfig, PullCredentials};
+use slipway::config::{BuildConfig, BuildNetwork, GitConfig, PrivateHosts, PullCredentials};
 use slipway::context::{BuildContext, Content, ContextEntry};
 use slipway::image::{BuiltImage, DockerfileStage, connect_engine};
 use slipway::protocol::*;
@@ -242,6 +242,7 @@ fn open_empty_commit() -> Arc<SourceTree> {
     git(&["commit", "-q", "--allow-empty", "-m", "empty"]);
     let config = GitConfig {
         allowed_hosts: Vec::new(),
+        private_hosts: PrivateHosts::All,
         github_url: "https://github.com".parse().expect("a URL"),
         idle_timeout: Duration::from_secs(30),
         min_rate: 0,

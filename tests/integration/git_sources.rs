@@ -106,3 +106,16 @@ async fn a_repository_that_does_not_exist_is_told_as_such() {
     rig.failed(&job, "git.repository_not_found").await;
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn by_default_a_job_cannot_reach_the_workers_own_host_unless_the_operator_names_it() {
+    let mut rig = Rig::with(|options| options.unset("GIT_PRIVATE_HOSTS")).await;
+    let repository = Repository::private(&[("Dockerfile", &numbered(1))]);
+    // GITHUB_URL is the operator's word for the same server by another name.
+    let elsewhere = Job::of(&repository).git_at("http://localhost:1", None);
+    rig.push(&elsewhere).await;
+    let error = rig.failed(&elsewhere, "git.host_not_allowed").await;
+    assert!(error.contains("own host"), "{error}");
+    assert_eq!(printed_by(&mut rig, &Job::of_github(&repository)).await, "commit 1");
+    rig.finish().await;
+}

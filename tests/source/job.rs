@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use slipway::config::GitConfig;
+use slipway::config::{GitConfig, PrivateHosts};
 use slipway::protocol::{
     BranchName, CommitRef, CommitSha, DeploymentId, Failure, GitCredentials, GitSource, LogSink, LogType, ServiceId,
 };
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 pub fn config() -> GitConfig {
     GitConfig {
         allowed_hosts: Vec::new(),
+        private_hosts: PrivateHosts::All,
         github_url: "https://github.com".parse().unwrap(),
         idle_timeout: Duration::from_secs(30),
         min_rate: 1024,

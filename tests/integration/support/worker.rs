@@ -30,6 +30,8 @@ impl WorkerOptions {
             .set("API_KEY", &dashboard.key)
             .set("DOCKER_HOST", &format!("unix://{}", parts.engine_socket.display()))
             .set("GITHUB_URL", &parts.git)
+            // The tests' git servers listen on this host.
+            .set("GIT_PRIVATE_HOSTS", "all")
             .set("REGISTRY_HOST", &parts.registry)
             .set("REGISTRY_USERNAME", &parts.registry_login.username)
             .set("REGISTRY_PASSWORD", &parts.registry_login.password)
