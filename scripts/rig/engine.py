@@ -2,7 +2,10 @@
 
 It runs in a PID and mount namespace of its own. So nothing of it outlives it (containerd, shims and containers die with the
 namespace), its mounts are gone with it, it cannot see the host's containerd, and what it writes to /run and /etc stays its own.
-It sets no firewall rules: a second Engine that does so throws out those of the host's own.
+It leaves the host's network as it is:
+1. It sets no firewall rules: a second Engine that does so throws out those of the host's own.
+2. It is given no default address pools: with them an Engine deletes the interface docker0 whenever it finds its own bridge network of an
+   earlier start, also where docker0 belongs to another Engine.
 """
 
 import base64
@@ -13,6 +16,7 @@ import os
 import pathlib
 import random
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -64,6 +68,8 @@ def docker_cli():
 
 
 class Engine:
+    # Further namespaces of its own, as flags of unshare.
+    namespaces = ()
     # What process 1 of the namespace does once that is made: a shell's words, with the Engine's flags as arguments.
     serve = _SERVE
 
@@ -84,17 +90,25 @@ class Engine:
     def start(self):
         self.directory.mkdir()
         self.cli_config.mkdir()
-        subnet = self._make_bridge()
-        # Without a file of its own it would read the host's. Networks that are made in it lie in the other half of our subnet:
-        # so their bridges, which stay when an Engine ends, are found again.
-        pools = [{"base": f"{subnet}.128/25", "size": 28}]
-        (self.directory / "daemon.json").write_text(json.dumps({"features": {"buildkit": True}, "default-address-pools": pools}))
+        self.make_bridge()
+        # Without a file of its own it would read the host's.
+        (self.directory / "daemon.json").write_text(json.dumps({"features": {"buildkit": True}}))
         self.launch()
 
     def launch(self, stdin=subprocess.DEVNULL):
         """Starts the namespace on what `start` has made."""
+        argv = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc", *self.namespaces]
+        argv += ["bash", "-c", _PRIVATE + self.serve, "engine", str(self.directory), *(f"--{k}={v}" for k, v in self.flags().items())]
+        # Without these BuildKit cuts a step's output at 200 KiB a second and 2 MiB. Not -1: the 20.10 Engine takes that for
+        # "nothing at all" and prints "[output clipped, log limit -1B reached]" in place of the first line.
+        limits = {"BUILDKIT_STEP_LOG_MAX_SIZE": "2147483647", "BUILDKIT_STEP_LOG_MAX_SPEED": "2147483647"}
+        argv = ["env", *(f"{k}={v}" for k, v in {**limits, "PATH": _PATHS["PATH"]}.items()), *argv]
+        self.part = Part("engine", self.run_dir, argv, root=True, grace=10.0)
+        self.part.start(stdin)
+
+    def flags(self):
         directory = self.directory
-        flags = {
+        return {
             "config-file": directory / "daemon.json",
             "host": self.host,
             "group": os.getgid(),
@@ -112,14 +126,6 @@ class Engine:
             "max-concurrent-uploads": "500",
             "max-concurrent-downloads": "500",
         }
-        argv = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--mount-proc"]
-        argv += ["bash", "-c", _PRIVATE + self.serve, "engine", str(directory), *(f"--{k}={v}" for k, v in flags.items())]
-        # Without these BuildKit cuts a step's output at 200 KiB a second and 2 MiB. Not -1: the 20.10 Engine takes that for
-        # "nothing at all" and prints "[output clipped, log limit -1B reached]" in place of the first line.
-        limits = {"BUILDKIT_STEP_LOG_MAX_SIZE": "2147483647", "BUILDKIT_STEP_LOG_MAX_SPEED": "2147483647"}
-        argv = ["env", *(f"{k}={v}" for k, v in {**limits, "PATH": _PATHS["PATH"]}.items()), *argv]
-        self.part = Part("engine", self.run_dir, argv, root=True, grace=10.0)
-        self.part.start(stdin)
 
     def wait(self):
         self.answers()
@@ -132,7 +138,7 @@ class Engine:
     def stop(self):
         if self.part:
             self.part.stop()
-        remove_traces(self.name)
+        remove_traces(self.name, self.directory)
 
     def docker(self, *args, stdin=None):
         argv = [self.cli, "--host", self.host, "--config", str(self.cli_config), *args]
@@ -155,22 +161,23 @@ class Engine:
         if done.returncode != 0:
             raise PartFailed(f"docker {' '.join(args)} failed: {done.stderr.decode(errors='replace').strip()}")
 
-    def _make_bridge(self):
-        """Returns the first three numbers of the subnet that is ours; the bridge has its lower half."""
+    def make_bridge(self):
         with one_at_a_time(self.run_dir.parent):
-            return self._make_bridge_alone()
+            self._add_bridge(self._free_subnet())
 
-    def _make_bridge_alone(self):
+    def _free_subnet(self):
         with open("/proc/net/route") as routes:
             taken = {line.split()[1] for line in routes.readlines()[1:]}
         subnets = [n for n in range(256) if f"{n:02X}".join(("00", "C90A")) not in taken]
         if not subnets:
             raise PartFailed("every subnet of 10.201.0.0/16 has a route already; no bridge for the Engine can be made.")
+        return f"10.201.{random.choice(subnets)}"
+
+    def _add_bridge(self, subnet):
+        self.subnet = subnet
         run_as_root("ip", "link", "add", "name", self.name, "type", "bridge")
-        subnet = f"10.201.{random.choice(subnets)}"
-        run_as_root("ip", "addr", "add", f"{subnet}.1/25", "dev", self.name)
+        run_as_root("ip", "addr", "add", f"{subnet}.1/24", "dev", self.name)
         run_as_root("ip", "link", "set", self.name, "up")
-        return subnet
 
     def _import_base_image(self):
         """`busybox:base`: a static busybox with its applets, so that tests have a base image without a pull."""
@@ -197,9 +204,9 @@ def one_at_a_time(directory):
         os.close(handle)
 
 
-def remove_traces(name):
-    """The bridges and the cgroups of an Engine that has ended."""
-    for interface in _bridges(name):
+def remove_traces(name, directory):
+    """The bridges and the cgroups of an Engine that has ended. `directory`: where its data is."""
+    for interface in [name, *_network_bridges(directory)]:
         run_as_root("ip", "link", "delete", interface, check=False)
     run_as_root(
         "find", "/sys/fs/cgroup", "-depth", "-type", "d", "(", "-path", f"*/{name}", "-o", "-path", f"*/{name}/*", ")",
@@ -207,12 +214,14 @@ def remove_traces(name):
     )  # fmt: skip
 
 
-def _bridges(name):
-    """The Engine's own bridge and those of networks made in it: all that have an address of its subnet."""
-    listed = subprocess.run(["ip", "-o", "-4", "addr", "show"], capture_output=True, text=True, check=True, env=_PATHS).stdout
-    addresses = [(line.split()[1], line.split()[3].rpartition(".")[0]) for line in listed.splitlines()]
-    subnets = [subnet for interface, subnet in addresses if interface == name]
-    return [interface for interface, subnet in addresses if subnet in subnets]
+def _network_bridges(directory):
+    """Those of networks that were made in the Engine; they stay when it ends. Its own store has their names."""
+    store = directory / "data" / "network" / "files" / "local-kv.db"
+    named = run_as_root("grep", "-aoE", '"BridgeName":"[^"]+"', str(store), check=False).stdout
+    # Asked of the kernel: /sys shows the interfaces of the namespace that it was mounted in.
+    present = {name for _, name in socket.if_nameindex()}
+    # docker0 is the host's: an Engine of ours has one in a network namespace of its own at most.
+    return sorted(present & {line.split('"')[3] for line in named.splitlines()} - {"docker0"})
 
 
 def _busybox_rootfs():

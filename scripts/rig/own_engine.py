@@ -72,6 +72,13 @@ class OwnEngine(Engine):
         self.part.process.wait()
         run_as_root("rm", "-rf", str(self.directory / "exec"), str(self.directory / "dockerd.pid"))
 
+    def unplug(self):
+        """Its bridge is deleted, as another program does that takes it for its own: no step's network can be made any more."""
+        run_as_root("ip", "link", "delete", self.name)
+
+    def plug(self):
+        self._add_bridge(self.subnet)
+
     def stop(self):
         if self.part and self.part.process.poll() is None:
             self.part.process.stdin.close()
@@ -81,6 +88,7 @@ class OwnEngine(Engine):
         """Says where it is, then does what it is told."""
         print(self.socket, flush=True)
         words = {"start": self.restart, "terminate": self.terminate, "kill": self.kill, "cut": self.cut}
+        words |= {"unplug": self.unplug, "plug": self.plug}
         for line in sys.stdin:
             words[line.strip()]()
             print("done", flush=True)
@@ -92,3 +100,17 @@ class OwnEngine(Engine):
     def _order(self, word):
         self.part.process.stdin.write(f"{word}\n".encode())
         self.part.process.stdin.flush()
+
+
+class HostEngine(OwnEngine):
+    """An Engine as hosts have it: docker0, forwarding and firewall rules, all of them in a network namespace of its own."""
+
+    serve = "ip link set lo up\n" + _OBEY
+    namespaces = ("--net",)
+
+    def flags(self):
+        own = ("bridge", "iptables", "ip-masq", "ip-forward")
+        return {flag: value for flag, value in super().flags().items() if flag not in own}
+
+    def make_bridge(self):
+        """It makes docker0 by itself."""

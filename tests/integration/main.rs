@@ -13,6 +13,7 @@ mod drain;
 mod engine_restarts;
 mod failures;
 mod git_sources;
+mod host_state;
 mod hostile;
 mod job_to_image;
 mod limits;

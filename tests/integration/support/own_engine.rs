@@ -34,6 +34,11 @@ impl OwnEngine {
         Self::driven(&["engine", "--disk", &mib.to_string()]).await
     }
 
+    /// As hosts have it, with docker0 and firewall rules, in a network namespace of its own.
+    pub async fn as_host() -> Self {
+        Self::driven(&["engine", "--as-host"]).await
+    }
+
     async fn driven(arguments: &[&str]) -> Self {
         let mut driver = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/parts"))
             .args(arguments)
@@ -79,6 +84,16 @@ impl OwnEngine {
     /// Starts it again, on the same socket and with what it had on disk. Returns when it answers.
     pub async fn start_again(&mut self) {
         self.order("start").await;
+    }
+
+    /// Deletes its bridge, as another program may: no step's network can be made any more.
+    pub async fn unplug(&mut self) {
+        self.order("unplug").await;
+    }
+
+    /// Makes the bridge anew.
+    pub async fn plug(&mut self) {
+        self.order("plug").await;
     }
 
     /// Nothing is in it that was not in it at first, but for the services' caches.
