@@ -15,12 +15,14 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
+use super::aws_login::Noting;
 use super::ecr_failure::{self, Asked};
 use super::ecr_lifecycle::{self, Decision};
 use super::name::{self, Dialect};
 use super::target::{Credentials, Target};
 use crate::config::EcrConfig;
 use crate::protocol::{Code, Failure, RegistryType, ServiceId};
+use crate::secrets::FetchedSecrets;
 
 /// A repository that was seen with its policy is not asked about again for so long.
 const SEEN_FOR: Duration = Duration::from_secs(3600);
@@ -29,6 +31,9 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(600);
 /// A token whose expiry is unknown or lies in the past (a test double says 2015, a clock may be wrong) is used for this long.
 const TOKEN_AT_LEAST: Duration = Duration::from_secs(60);
 
+/// How long a token is good, whatever the answer says of it: a build that was given one may print it for so long.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
 /// The client calls are dropped with the future: a cancelled job leaves no request behind.
 pub(super) struct Ecr {
     config: EcrConfig,
@@ -36,6 +41,8 @@ pub(super) struct Ecr {
     token: Mutex<Option<Token>>,
     /// By repository path.
     seen: Mutex<HashMap<String, Seen>>,
+    /// Gets each token before anybody is handed it.
+    fetched: FetchedSecrets,
 }
 
 #[derive(Clone)]
@@ -60,8 +67,8 @@ pub(super) enum TokenAge {
 
 impl Ecr {
     /// No I/O.
-    pub(super) fn new(config: EcrConfig) -> Self {
-        Self { config, client: OnceCell::new(), token: Mutex::default(), seen: Mutex::default() }
+    pub(super) fn new(config: EcrConfig, fetched: FetchedSecrets) -> Self {
+        Self { config, client: OnceCell::new(), token: Mutex::default(), seen: Mutex::default(), fetched }
     }
 
     /// The service's repository, made when missing. What is no reason to fail goes to `warn`.
@@ -88,18 +95,12 @@ impl Ecr {
         self.seen.lock().await.remove(path);
     }
 
-    /// The AWS keys and the token, where one is known.
+    /// The AWS keys of the configuration. What is fetched with them is in the set of fetched secrets.
     pub(super) fn secrets(&self) -> Vec<SecretString> {
-        let mut secrets = Vec::new();
-        if let Some(keys) = &self.config.keys {
-            secrets.extend([keys.access_key_id.clone(), keys.secret_access_key.clone()]);
-            secrets.extend(keys.session_token.clone());
-        }
-        // Held only while a token is fetched; what is fetched meanwhile is not in anybody's hands yet.
-        if let Ok(token) = self.token.try_lock() {
-            secrets.extend(token.iter().flat_map(|token| [token.credentials.password.clone(), token.credentials.joined()]));
-        }
-        secrets
+        let keys = self.config.keys.iter();
+        keys.flat_map(|keys| [Some(keys.access_key_id.clone()), Some(keys.secret_access_key.clone()), keys.session_token.clone()])
+            .flatten()
+            .collect()
     }
 
     async fn client(&self) -> &Client {
@@ -123,7 +124,12 @@ impl Ecr {
                 if let Some(url) = &self.config.endpoint_url {
                     loader = loader.endpoint_url(url.as_str());
                 }
-                Client::new(&loader.load().await)
+                let sdk = loader.load().await;
+                let mut config = aws_sdk_ecr::config::Builder::from(&sdk);
+                if let Some(provider) = sdk.credentials_provider() {
+                    config = config.credentials_provider(Noting { provider, fetched: self.fetched.clone() });
+                }
+                Client::from_conf(config.build())
             })
             .await
     }
@@ -153,6 +159,7 @@ impl Ecr {
                 "Check AWS_ENDPOINT_URL: it may not be ECR.",
             )
         })?;
+        self.fetched.add(token.credentials.secrets(), TOKEN_LIFETIME);
         Ok(slot.insert(token).credentials.clone())
     }
 

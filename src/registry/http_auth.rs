@@ -21,12 +21,15 @@ use super::push_failure::one_line;
 use super::target::Target;
 use crate::peer::retry_after;
 use crate::protocol::{Code, Failure};
+use crate::secrets::FetchedSecrets;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A manifest is small; ten seconds would do, but a registry that wakes up from sleep may need longer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A token without a lifetime is good for 60 s (distribution's token specification).
 const TOKEN_LIFETIME: u64 = 60;
+/// A token is sent in a header, for which servers have less room than this.
+const MAX_TOKEN: usize = 32 << 10;
 
 /// Why the registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,8 @@ pub(super) struct RegistryHttp {
     /// The registry is on this machine: no proxy stands between.
     direct: bool,
     known: Mutex<Known>,
+    /// Gets each token before it is sent.
+    fetched: FetchedSecrets,
 }
 
 #[derive(Default)]
@@ -108,8 +113,8 @@ struct Token {
 
 impl RegistryHttp {
     /// No I/O, and no client yet: an idle worker does not pay for TLS.
-    pub(super) fn new(direct: bool) -> Self {
-        Self { client: OnceCell::new(), direct, known: Mutex::default() }
+    pub(super) fn new(direct: bool, fetched: FetchedSecrets) -> Self {
+        Self { client: OnceCell::new(), direct, known: Mutex::default(), fetched }
     }
 
     /// Sends `method` to `<api>/<path>`; `shape` adds headers and body, and is called again when the registry asks for
@@ -227,9 +232,13 @@ impl RegistryHttp {
             .map_err(|_| Trouble::Protocol("its token server's answer is not JSON with a token".into()))?;
         let value =
             answer.token.or(answer.access_token).ok_or_else(|| Trouble::Protocol("its token server gave no token".into()))?;
+        if value.len() > MAX_TOKEN {
+            return Err(Trouble::Protocol("its token server gave a token that cannot be sent".into()));
+        }
         let value = SecretString::from(value);
         // Not used in its last tenth: the request has to arrive while it is good.
         let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(TOKEN_LIFETIME).clamp(1, 3600)).mul_f32(0.9);
+        self.fetched.add([value.clone()], lifetime);
         self.known().remember(target.repository(), Token { value: value.clone(), until: Instant::now() + lifetime });
         Ok(value)
     }

@@ -1,5 +1,6 @@
 //! REGISTRY: BuiltImage → [`PushedImage`]: push through the Engine, confirmed by digest; `latest` by our own manifest PUT.
 
+mod aws_login;
 mod challenge;
 mod ecr;
 mod ecr_failure;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use crate::config::RegistryConfig;
 use crate::image::BuiltImage;
 use crate::protocol::{Code, Failure, ImageRef, RegistryType};
-use crate::secrets::SecretString;
+use crate::secrets::{FetchedSecrets, SecretString};
 use crate::stage::StageContext;
 
 use ecr::{Ecr, TokenAge};
@@ -33,7 +34,7 @@ use local_name::LocalName;
 use manifest::Confirmation;
 use push::PushError;
 use push_failure::Refusal;
-use target::Target;
+use target::{Credentials, Target};
 
 pub use export::ExportTarget;
 pub(crate) use local_name::HELD_REPOSITORY;
@@ -71,7 +72,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whether the registry answers and takes the credentials; writes nothing there. Says address, cause and cure.
 pub async fn check(config: RegistryConfig) -> Result<(), Failure> {
-    let (backend, http) = access(config);
+    let (backend, http) = access(config, &FetchedSecrets::default());
     match backend {
         Backend::Ecr(ecr) => ecr.check().await,
         Backend::Generic(generic) => {
@@ -82,23 +83,23 @@ pub async fn check(config: RegistryConfig) -> Result<(), Failure> {
     }
 }
 
-fn access(config: RegistryConfig) -> (Backend, RegistryHttp) {
+fn access(config: RegistryConfig, fetched: &FetchedSecrets) -> (Backend, RegistryHttp) {
     let host = match &config {
         RegistryConfig::Ecr(config) => config.registry_host.as_deref().unwrap_or_default(),
         RegistryConfig::Generic(config) => &config.host,
     };
-    let http = RegistryHttp::new(name::is_loopback(host));
+    let http = RegistryHttp::new(name::is_loopback(host), fetched.clone());
     let backend = match config {
-        RegistryConfig::Ecr(config) => Backend::Ecr(Box::new(Ecr::new(config))),
+        RegistryConfig::Ecr(config) => Backend::Ecr(Box::new(Ecr::new(config, fetched.clone()))),
         RegistryConfig::Generic(config) => Backend::Generic(Generic::new(config)),
     };
     (backend, http)
 }
 
 impl RegistryStage {
-    /// No I/O yet. `engine` pushes; a push that makes no progress for `stall_timeout` fails.
-    pub fn new(config: RegistryConfig, engine: bollard::Docker, stall_timeout: Duration) -> Self {
-        let (backend, http) = access(config);
+    /// No I/O yet. `engine` pushes; a push that makes no progress for `stall_timeout` fails. Tokens go to `fetched` as soon as they are there.
+    pub fn new(config: RegistryConfig, engine: bollard::Docker, stall_timeout: Duration, fetched: &FetchedSecrets) -> Self {
+        let (backend, http) = access(config, fetched);
         Self { backend, engine, http, stall_timeout, image_max: 0, held: Mutex::default() }
     }
 
@@ -154,14 +155,11 @@ impl RegistryStage {
         unless_cancelled(ctx, moving).await
     }
 
-    /// Secrets that the redactor has to know now: registry password, AWS keys, the current ECR token; passwords also joined
-    /// with their user, as Basic authentication encodes them.
+    /// Secrets that are known from the start: registry password, AWS keys; passwords also as logins join and encode them.
     pub fn secrets(&self) -> Vec<SecretString> {
         match &self.backend {
             Backend::Ecr(ecr) => ecr.secrets(),
-            Backend::Generic(generic) => {
-                generic.credentials().into_iter().flat_map(|c| [c.password.clone(), c.joined()]).collect()
-            }
+            Backend::Generic(generic) => generic.credentials().iter().flat_map(Credentials::secrets).collect(),
         }
     }
 

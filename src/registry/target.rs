@@ -1,5 +1,7 @@
 //! Where one image goes: the repository, and how to speak to the registry that has it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::name;
@@ -16,6 +18,13 @@ impl Credentials {
     /// `user:password`, as Basic authentication joins them. A secret of its own: base64 of it does not contain base64 of the password.
     pub(super) fn joined(&self) -> SecretString {
         format!("{}:{}", self.username, self.password.expose_secret()).into()
+    }
+
+    /// All that has to be masked of it: also the base64 form of the login, which programs encode once more (a Docker configuration in base64).
+    pub(super) fn secrets(&self) -> [SecretString; 3] {
+        let joined = self.joined();
+        let encoded = STANDARD.encode(joined.expose_secret());
+        [self.password.clone(), joined, encoded.into()]
     }
 }
 

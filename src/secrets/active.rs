@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
+use super::fetched::FetchedSecrets;
 use super::redactor::{Redactor, mask};
 
 /// Redactors of which each is known for as long as somebody else holds it, and one that stays known.
@@ -17,6 +18,11 @@ impl ActiveSecrets {
     /// `own`: knows the configuration's secrets; they stay known.
     pub fn new(own: Redactor) -> Arc<Self> {
         Arc::new(Self { always: Some(own), redactors: RwLock::default() })
+    }
+
+    /// What is fetched while jobs run, which `own` masks too.
+    pub fn fetched(&self) -> FetchedSecrets {
+        self.always.as_ref().map(|own| own.fetched().clone()).unwrap_or_default()
     }
 
     /// From now until it is dropped elsewhere its secrets are masked too.

@@ -1,6 +1,7 @@
 //! Secrets that cannot be printed, and the redactor that masks them in every byte that leaves.
 
 mod active;
+mod fetched;
 mod forms;
 mod patterns;
 mod public;
@@ -12,6 +13,7 @@ mod generated_tests;
 mod tests;
 
 pub use active::ActiveSecrets;
+pub use fetched::FetchedSecrets;
 pub use public::COMMON_VALUES;
 pub use redactor::{Redactor, StreamRedactor};
 pub use secrecy::{ExposeSecret, SecretString};

@@ -79,6 +79,12 @@ pub(super) struct Patterns {
     filter: Filter,
 }
 
+impl Default for Patterns {
+    fn default() -> Self {
+        Builder::default().build()
+    }
+}
+
 impl Patterns {
     pub(super) fn is_empty(&self) -> bool {
         self.spans.is_empty()

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::active::joined;
+use super::fetched::FetchedSecrets;
 use super::patterns::{At, Builder, Patterns};
 use super::{MIN_SECRET_CHARS, forms, public};
 
@@ -28,6 +29,8 @@ const MAX_ENCODED_BYTES: usize = 6 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Redactor {
     patterns: Arc<Patterns>,
+    /// What became known after the redactor was built.
+    fetched: FetchedSecrets,
     raw_only: usize,
 }
 
@@ -73,7 +76,17 @@ impl Redactor {
         for line in lines {
             forms::raw(line, &mut |piece| builder.add(piece));
         }
-        Self { patterns: Arc::new(builder.build()), raw_only }
+        Self { patterns: Arc::new(builder.build()), fetched: FetchedSecrets::default(), raw_only }
+    }
+
+    /// Masks what is added to `fetched` too, from the moment it is added.
+    pub fn with_fetched(self, fetched: &FetchedSecrets) -> Self {
+        Self { fetched: fetched.clone(), ..self }
+    }
+
+    /// Where a secret is added that has just come into being.
+    pub fn fetched(&self) -> &FetchedSecrets {
+        &self.fetched
     }
 
     /// What the logs of other jobs must not show of this one's secrets: what looks like a key, of at least 16 characters. Anybody's
@@ -109,29 +122,94 @@ impl Redactor {
 
     /// For a stream that arrives in chunks: a secret across the border of two chunks is masked too.
     pub fn stream(&self) -> StreamRedactor {
-        StreamRedactor { patterns: self.patterns.clone(), held: Vec::new(), after_mask: false }
+        // Read before the patterns: what is added in between is then seen as a change.
+        let generation = self.fetched.generation();
+        let (known, fetched) = (self.known(), self.fetched.clone());
+        StreamRedactor { known, generation, fetched, held: Vec::new(), after_mask: false }
+    }
+
+    fn known(&self) -> Known {
+        Known { own: self.patterns.clone(), fetched: self.fetched.patterns() }
     }
 
     /// The places of all secrets in `text`, in order, apart from each other; also of those that have colours in them.
     pub(super) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let mut found = self.find_plain(text);
-        if !self.patterns.is_empty()
+        let known = self.known();
+        let mut found = find_plain(&known, text);
+        if !known.is_empty()
             && let Some(Uncoloured { bytes, places }) = Uncoloured::of(text)
         {
-            let shown = self.find_plain(&bytes).into_iter();
+            let shown = find_plain(&known, &bytes).into_iter();
             found.extend(shown.map(|place| places[place.start]..places[place.end - 1] + 1));
             found = joined(found);
         }
         found
     }
+}
 
-    fn find_plain(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let mut found: Vec<Range<usize>> = Vec::new();
-        scan(&self.patterns, text, true, |place| match found.last_mut() {
-            Some(last) if last.end == place.start => last.end = place.end,
-            _ => found.push(place),
-        });
-        found
+fn find_plain(known: &Known, text: &[u8]) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    scan(known, text, true, |place| match found.last_mut() {
+        Some(last) if last.end == place.start => last.end = place.end,
+        _ => found.push(place),
+    });
+    found
+}
+
+/// The patterns of `secrets`, always masked.
+pub(super) fn patterns_of(secrets: &[SecretString]) -> Patterns {
+    Arc::into_inner(Redactor::new(secrets, &[], &[]).patterns).unwrap_or_default()
+}
+
+/// What is masked at one moment: both sets as if they were one.
+struct Known {
+    own: Arc<Patterns>,
+    fetched: Arc<Patterns>,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.fetched.is_empty()
+    }
+
+    /// What begins at the beginning of `rest`. `ends`: nothing comes after `rest`.
+    fn at(&self, rest: &[u8], ends: bool) -> At {
+        match (at(&self.own, rest, ends), at(&self.fetched, rest, ends)) {
+            (At::Undecided, _) | (_, At::Undecided) => At::Undecided,
+            (At::Pattern(one), At::Pattern(other)) => At::Pattern(one.max(other)),
+            (At::Pattern(len), At::Nothing) | (At::Nothing, At::Pattern(len)) => At::Pattern(len),
+            (At::Nothing, At::Nothing) => At::Nothing,
+        }
+    }
+}
+
+fn at(patterns: &Patterns, rest: &[u8], ends: bool) -> At {
+    if patterns.is_empty() { At::Nothing } else { patterns.at(rest, ends) }
+}
+
+/// The next place at which one of two sets may have something, each looked through once.
+struct Candidates<'k> {
+    sets: [(&'k Patterns, usize); 2],
+}
+
+impl<'k> Candidates<'k> {
+    fn new(known: &'k Known) -> Self {
+        Self { sets: [(&known.own, 0), (&known.fetched, 0)] }
+    }
+
+    /// At or after `from`, which never goes back.
+    fn next(&mut self, text: &[u8], from: usize) -> usize {
+        let mut nearest = text.len();
+        for (patterns, candidate) in &mut self.sets {
+            if patterns.is_empty() {
+                continue;
+            }
+            if *candidate <= from {
+                *candidate = patterns.next_candidate(text, from);
+            }
+            nearest = nearest.min(*candidate);
+        }
+        nearest.max(from)
     }
 }
 
@@ -227,14 +305,15 @@ fn is_long_enough(text: &str) -> bool {
 
 /// Goes through `text`, tells each secret's place, and returns how far it got: to the end, or, where the text may go on
 /// (`ends` is false), to where a secret may have begun.
-fn scan(patterns: &Patterns, text: &[u8], ends: bool, mut found: impl FnMut(Range<usize>)) -> usize {
-    if patterns.is_empty() {
+fn scan(known: &Known, text: &[u8], ends: bool, mut found: impl FnMut(Range<usize>)) -> usize {
+    if known.is_empty() {
         return text.len();
     }
+    let mut candidates = Candidates::new(known);
     let mut i = 0;
     while i < text.len() {
-        i = patterns.next_candidate(text, i);
-        match patterns.at(&text[i..], ends) {
+        i = candidates.next(text, i);
+        match known.at(&text[i..], ends) {
             At::Pattern(len) => {
                 found(i..i + len);
                 i += len;
@@ -248,7 +327,10 @@ fn scan(patterns: &Patterns, text: &[u8], ends: bool, mut found: impl FnMut(Rang
 
 /// Holds back only what may still become a secret: never more than a few hundred bytes.
 pub struct StreamRedactor {
-    patterns: Arc<Patterns>,
+    known: Known,
+    /// The generation of `fetched` that `known` has.
+    generation: u64,
+    fetched: FetchedSecrets,
     held: Vec<u8>,
     /// The last thing let out was a mask.
     after_mask: bool,
@@ -267,10 +349,11 @@ impl StreamRedactor {
     }
 
     fn release(&mut self, ends: bool) -> Vec<u8> {
+        self.learn();
         let mut out = Vec::with_capacity(self.held.len());
         let mut from = 0;
         let mut after_mask = self.after_mask;
-        let until = scan(&self.patterns, &self.held, ends, |place| {
+        let until = scan(&self.known, &self.held, ends, |place| {
             after_mask &= place.start == from;
             out.extend_from_slice(&self.held[from..place.start]);
             if !after_mask {
@@ -284,5 +367,14 @@ impl StreamRedactor {
         self.after_mask = after_mask;
         self.held.drain(..until);
         out
+    }
+
+    /// What was held back is looked at anew with what was fetched meanwhile.
+    fn learn(&mut self) {
+        let generation = self.fetched.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.known.fetched = self.fetched.patterns();
+        }
     }
 }

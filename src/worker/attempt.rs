@@ -46,7 +46,7 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
         Ok(job) => job_redactors(&shared, job),
         Err(_) => (Redactor::new(&shared.own_secrets(), &[], &[]), Redactor::none()),
     };
-    let (redactor, for_others) = (Arc::new(redactor), Arc::new(for_others));
+    let (redactor, for_others) = (Arc::new(redactor.with_fetched(&shared.secrets.fetched())), Arc::new(for_others));
     shared.for_others.add(&for_others);
     shared.secrets.add(&redactor);
     let Some(report) = open_report(&shared, &claim, &deployment, &redactor).await else {

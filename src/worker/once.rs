@@ -94,15 +94,18 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     let buildpacks =
         BuildpacksStage::new(config.buildpacks.clone(), &config.build, engine.clone(), owner, cache.join("buildpacks"));
     let image_max = config.build.image_max_bytes;
-    let registry =
-        config.registry.clone().map(|config| RegistryStage::new(config, engine, STALL_TIMEOUT).with_image_max(image_max));
+    let registry = config
+        .registry
+        .clone()
+        .map(|config| RegistryStage::new(config, engine, STALL_TIMEOUT, &known.fetched()).with_image_max(image_max));
 
     let job = job(&request)?;
     let mut secrets: Vec<_> = config.build.pull_registries.iter().map(|p| p.password.clone()).collect();
     secrets.extend(registry.iter().flat_map(RegistryStage::secrets));
     secrets.extend(job.git.credentials.iter().map(|c| c.password.clone()));
     let values: Vec<_> = job.env.iter().map(|v| v.value.clone()).collect();
-    let redactor = Arc::new(Redactor::new(&secrets, &values, &[job.service.as_str(), job.repository.as_str()]));
+    let redactor = Redactor::new(&secrets, &values, &[job.service.as_str(), job.repository.as_str()]);
+    let redactor = Arc::new(redactor.with_fetched(&known.fetched()));
     known.add(&redactor);
     let ctx = StageContext {
         deployment: job.deployment.clone(),

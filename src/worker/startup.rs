@@ -85,7 +85,7 @@ async fn start(
     let halt = CancellationToken::new();
     let (gate, notices) = queue.run(&tasks, stop.clone());
 
-    let stages = match stages(&config, &identity, engine.clone()) {
+    let stages = match stages(&config, &identity, engine.clone(), &secrets) {
         Ok(stages) => stages,
         Err(failure) => {
             tracing::error!("{failure}");
@@ -172,7 +172,12 @@ async fn take_up(shared: &Shared) -> Vec<Claim> {
     resumed
 }
 
-fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -> Result<Stages, String> {
+fn stages(
+    config: &Config,
+    identity: &WorkerIdentity,
+    engine: bollard::Docker,
+    secrets: &ActiveSecrets,
+) -> Result<Stages, String> {
     let host_key = identity.host_key().map_err(|error| error.to_string())?;
     let cache = config.worker.work_dir.join("cache");
     let owner = Owner { worker_id: identity.id.clone(), host_key: host_key.clone() };
@@ -188,7 +193,8 @@ fn stages(config: &Config, identity: &WorkerIdentity, engine: bollard::Docker) -
             cache.join("buildpacks"),
         ),
         registry: Some(
-            RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT).with_image_max(config.build.image_max_bytes),
+            RegistryStage::new(config.registry.clone(), engine, STALL_TIMEOUT, &secrets.fetched())
+                .with_image_max(config.build.image_max_bytes),
         ),
         peers: Peers::default(),
     })

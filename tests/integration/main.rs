@@ -12,6 +12,7 @@ mod disk_full;
 mod drain;
 mod engine_restarts;
 mod failures;
+mod fetched_secrets;
 mod git_sources;
 mod host_state;
 mod hostile;

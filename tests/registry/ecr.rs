@@ -5,7 +5,7 @@ use aws_sdk_ecr::config::{BehaviorVersion, Credentials, Region};
 use slipway::config::{AwsKeys, EcrConfig, RegistryConfig};
 use slipway::protocol::{Code, RegistryType};
 use slipway::registry::RegistryStage;
-use slipway::secrets::ExposeSecret;
+use slipway::secrets::{FetchedSecrets, Redactor};
 
 use crate::faults::{Fault, FaultyHttp};
 use crate::rig::{self, Attempt, digest_in_registry, is_pushed, registry_host};
@@ -31,7 +31,10 @@ fn config(endpoint: &str) -> EcrConfig {
     }
 }
 async fn stage(config: EcrConfig) -> RegistryStage {
-    RegistryStage::new(RegistryConfig::Ecr(config), rig::engine().await, slipway::registry::STALL_TIMEOUT)
+    stage_that_tells(config, &FetchedSecrets::default()).await
+}
+async fn stage_that_tells(config: EcrConfig, fetched: &FetchedSecrets) -> RegistryStage {
+    RegistryStage::new(RegistryConfig::Ecr(config), rig::engine().await, slipway::registry::STALL_TIMEOUT, fetched)
 }
 
 /// ECR, asked past Slipway.
@@ -151,10 +154,18 @@ async fn a_token_is_asked_for_once_for_many_pushes_though_its_expiry_lies_in_201
         stage.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
     }
     assert_eq!(api.tokens(), 1);
-    let secrets = stage.secrets();
-    for known in ["a-secret-that-moto-does-not-check", "123456789012-auth-token"] {
-        assert!(secrets.iter().any(|secret| secret.expose_secret() == known), "{known} is masked");
-    }
+}
+
+#[tokio::test]
+async fn a_token_that_a_push_fetched_is_masked_from_then_on_by_a_redactor_that_was_there_before() {
+    let fetched = FetchedSecrets::default();
+    let redactor = Redactor::none().with_fetched(&fetched);
+    let login = "AWS:123456789012-auth-token";
+    let shown = format!("123456789012-auth-token {} {}", rig::base64(login), rig::base64(&rig::base64(login)));
+    assert_eq!(redactor.redact(&shown), shown);
+    let attempt = Attempt::new();
+    stage_that_tells(config(&moto()), &fetched).await.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
+    assert_eq!(redactor.redact(&shown), "*** *** ***");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use slipway::config::RegistryConfig;
 use slipway::protocol::{Code, RegistryType};
 use slipway::registry::{RegistryStage, STALL_TIMEOUT};
+use slipway::secrets::FetchedSecrets;
 use tokio::net::TcpListener;
 
 use crate::faults::{CuttingEngine, Fault, FaultyHttp, StallingProxy};
@@ -120,7 +121,7 @@ async fn a_registry_that_answers_is_good_for_work() {
 async fn behind_a_stall() -> (StallingProxy, RegistryStage) {
     let proxy = StallingProxy::before(registry_host(), 2 << 20).await;
     let config = RegistryConfig::Generic(generic(&proxy.address.to_string()));
-    (proxy, RegistryStage::new(config, rig::engine().await, Duration::from_secs(1)))
+    (proxy, RegistryStage::new(config, rig::engine().await, Duration::from_secs(1), &FetchedSecrets::default()))
 }
 
 #[tokio::test]
@@ -229,7 +230,8 @@ async fn an_engine_that_went_away_is_said_in_words() {
     let socket = dir.path().join("docker.sock");
     drop(tokio::net::UnixListener::bind(&socket).unwrap());
     let engine = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 120, bollard::API_DEFAULT_VERSION).unwrap();
-    let stage = RegistryStage::new(RegistryConfig::Generic(generic(&registry_host())), engine, STALL_TIMEOUT);
+    let stage =
+        RegistryStage::new(RegistryConfig::Generic(generic(&registry_host())), engine, STALL_TIMEOUT, &FetchedSecrets::default());
     let image = slipway::image::BuiltImage { id: format!("sha256:{}", "5".repeat(64)) };
     let failure = stage.push(&image, &Attempt::new().ctx).await.unwrap_err();
     assert_eq!(failure.code, Code::EngineUnreachable, "{failure}");
@@ -242,7 +244,12 @@ async fn whichever_answer_of_the_engine_is_lost_the_push_can_be_tried_again_and_
         let cutting = CuttingEngine::before(&rig::address("SLIPWAY_TEST_DOCKER_HOST"), nth);
         let socket = cutting.socket.to_str().unwrap();
         let engine = bollard::Docker::connect_with_unix(socket, 120, bollard::API_DEFAULT_VERSION).unwrap();
-        let stage = RegistryStage::new(RegistryConfig::Generic(generic(&registry_host())), engine, STALL_TIMEOUT);
+        let stage = RegistryStage::new(
+            RegistryConfig::Generic(generic(&registry_host())),
+            engine,
+            STALL_TIMEOUT,
+            &FetchedSecrets::default(),
+        );
         let attempt = Attempt::new();
         let image = attempt.image(1000).await;
         let mut pushed = stage.push(&image, &attempt.ctx).await;

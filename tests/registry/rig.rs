@@ -13,7 +13,7 @@ use slipway::config::{GenericRegistryConfig, RegistryConfig};
 use slipway::image::{BuiltImage, labels};
 use slipway::protocol::{DeploymentId, Failure, LogSink, LogType, ServiceId};
 use slipway::registry::{PushedImage, RegistryStage, STALL_TIMEOUT};
-use slipway::secrets::Redactor;
+use slipway::secrets::{FetchedSecrets, Redactor};
 use slipway::stage::StageContext;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,7 +42,11 @@ pub fn generic(host: &str) -> GenericRegistryConfig {
     }
 }
 pub async fn stage(config: GenericRegistryConfig) -> RegistryStage {
-    RegistryStage::new(RegistryConfig::Generic(config), engine().await, STALL_TIMEOUT)
+    stage_that_tells(config, &FetchedSecrets::default()).await
+}
+/// The same, where a test looks at what it fetches.
+pub async fn stage_that_tells(config: GenericRegistryConfig, fetched: &FetchedSecrets) -> RegistryStage {
+    RegistryStage::new(RegistryConfig::Generic(config), engine().await, STALL_TIMEOUT, fetched)
 }
 
 /// What `slipway check` finds of the registry.

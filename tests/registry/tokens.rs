@@ -11,12 +11,13 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use slipway::config::GenericRegistryConfig;
 use slipway::protocol::Code;
+use slipway::secrets::{FetchedSecrets, Redactor};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use crate::rig::{self, Attempt, base64, stage};
+use crate::rig::{self, Attempt, base64, stage, stage_that_tells};
 
 const USER: &str = "octo";
 const PASSWORD: &str = "a-token-of-the-user";
@@ -24,6 +25,8 @@ const PASSWORD: &str = "a-token-of-the-user";
 struct TokenRegistry {
     host: String,
     scopes: Arc<Mutex<Vec<String>>>,
+    /// Those that it gave out.
+    tokens: Arc<Mutex<Vec<String>>>,
     dir: tempfile::TempDir,
     _registry: Child,
     _tasks: JoinSet<()>,
@@ -34,6 +37,7 @@ struct Signer {
     key: std::path::PathBuf,
     certificate: String,
     scopes: Arc<Mutex<Vec<String>>>,
+    tokens: Arc<Mutex<Vec<String>>>,
 }
 
 impl TokenRegistry {
@@ -54,14 +58,15 @@ impl TokenRegistry {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let realm = format!("http://{}/token", listener.local_addr().unwrap());
         let scopes = Arc::new(Mutex::new(Vec::new()));
-        let signer = Signer { key, certificate: der, scopes: scopes.clone() };
+        let tokens = Arc::new(Mutex::new(Vec::new()));
+        let signer = Signer { key, certificate: der, scopes: scopes.clone(), tokens: tokens.clone() };
         let router = axum::Router::new().route("/token", axum::routing::get(give_token)).with_state(signer);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
 
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let registry = start_registry(dir.path(), free, &realm, &certificate).await;
-        Self { host: free.to_string(), scopes, dir, _registry: registry, _tasks: tasks }
+        Self { host: free.to_string(), scopes, tokens, dir, _registry: registry, _tasks: tasks }
     }
     fn config(&self, password: &str) -> GenericRegistryConfig {
         GenericRegistryConfig {
@@ -127,7 +132,9 @@ async fn give_token(State(signer): State<Signer>, uri: Uri, headers: HeaderMap) 
         "jti": rig::unique("jti"), "access": access });
     let signed = format!("{}.{}", url_safe(header.to_string().as_bytes()), url_safe(claims.to_string().as_bytes()));
     let signature = sign(&signer.key, signed.as_bytes()).await;
-    axum::Json(serde_json::json!({ "token": format!("{signed}.{}", url_safe(&signature)), "expires_in": 300 })).into_response()
+    let token = format!("{signed}.{}", url_safe(&signature));
+    signer.tokens.lock().unwrap().push(token.clone());
+    axum::Json(serde_json::json!({ "token": token, "expires_in": 300 })).into_response()
 }
 
 async fn sign(key: &Path, bytes: &[u8]) -> Vec<u8> {
@@ -163,6 +170,21 @@ async fn a_registry_with_a_token_server_takes_the_push_confirms_it_and_moves_lat
     let for_pushing = format!("repository:{path}:pull,push");
     let ours = registry.scopes.lock().unwrap().iter().filter(|scope| **scope == for_pushing).count();
     assert!((1..=2).contains(&ours), "one token of the Engine's and one of ours serve push, HEAD, GET and PUT: {ours}");
+}
+
+#[tokio::test]
+async fn a_token_of_the_token_server_is_masked_as_soon_as_the_worker_has_it() {
+    let registry = TokenRegistry::start().await;
+    let fetched = FetchedSecrets::default();
+    let redactor = Redactor::none().with_fetched(&fetched);
+    let attempt = Attempt::new();
+    let stage = stage_that_tells(registry.config(PASSWORD), &fetched).await;
+    let pushed = stage.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
+    stage.move_latest(&pushed, &attempt.ctx).await.unwrap();
+    // The Engine fetches one of its own, which nobody else ever has.
+    let tokens = registry.tokens.lock().unwrap().clone();
+    let masked = tokens.iter().filter(|token| redactor.redact(token) == "***").count();
+    assert!(masked >= 1 && masked + 1 >= tokens.len(), "{masked} of {}", tokens.len());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -16,8 +16,12 @@ use super::volumes::BuildVolumes;
 use super::{BuildpacksStage, trust};
 use crate::protocol::{EnvVar, Failure};
 use crate::registry::ExportTarget;
+use crate::secrets::SecretString;
 use crate::source::SourceTree;
 use crate::stage::StageContext;
+
+/// An ECR token is good for as long, other logins for longer.
+const LOGIN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// One build's fixed facts.
 pub(super) struct Parts {
@@ -140,6 +144,9 @@ impl<'a> Application<'a> {
             user: images.user,
             labels: self.parts.labels.clone(),
         };
+        if phase.talks_to_registry() {
+            self.mask_logins(to);
+        }
         let archive =
             control::archive(phase, images.user, &self.controls, &self.parts.environment, &self.logins(to), ca.as_deref())
                 .map_err(|error| lifecycle_failure(&format!("the {} phase's files cannot be packed: {error}", phase.name())))?;
@@ -170,6 +177,13 @@ impl<'a> Application<'a> {
         let pulls = pulls.map(|pull| RegistryLogin { host: &pull.host, username: &pull.username, password: &pull.password });
         let push = to.login().map(|(username, password)| RegistryLogin { host: to.host(), username, password });
         pulls.chain(push).collect()
+    }
+
+    /// A trusted app can read the file that they stand in, and print it as a whole in base64: there a login's digits depend on what
+    /// stands before it, and on where the lines break.
+    fn mask_logins(&self, to: &ExportTarget) {
+        let file = control::docker_config(&self.logins(to));
+        self.ctx.redactor.fetched().add([SecretString::from(file)], LOGIN_LIFETIME);
     }
 
     fn limits(&self) -> Limits {

@@ -82,7 +82,8 @@ pub fn is_file_name(key: &str) -> bool {
     !key.is_empty() && key.len() <= 255 && key != "." && key != ".." && !key.contains(['/', '\0', '=', '\n'])
 }
 
-fn docker_config(logins: &[RegistryLogin<'_>]) -> String {
+/// `config.json` of a Docker client that is logged in there.
+pub fn docker_config(logins: &[RegistryLogin<'_>]) -> String {
     let auths: serde_json::Map<String, serde_json::Value> = logins
         .iter()
         .map(|login| {
