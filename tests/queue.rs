@@ -6,6 +6,8 @@ mod proxy;
 #[path = "queue/rig.rs"]
 mod rig;
 
+#[path = "queue/adopt.rs"]
+mod adopt;
 #[path = "queue/claim.rs"]
 mod claim;
 #[path = "queue/ending.rs"]
@@ -16,6 +18,8 @@ mod forgotten;
 mod hosts;
 #[path = "queue/late.rs"]
 mod late;
+#[path = "queue/older.rs"]
+mod older;
 #[path = "queue/servers.rs"]
 mod servers;
 #[path = "queue/trouble.rs"]

@@ -100,6 +100,15 @@ pub enum Fenced {
     Lost,
 }
 
+/// What became of a claim that Redis could not read.
+#[derive(Debug)]
+pub enum Adopted {
+    /// It has a record now: the claim that stands for it.
+    Ours(Box<Claim>),
+    /// The deployment is somebody else's, or has ended: nothing may be told.
+    Taken,
+}
+
 /// What became of a job whose end was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledged {

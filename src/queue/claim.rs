@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::attempt::{Claim, ClaimFate, TakenOver};
 use super::error::QueueError;
+use super::memory::Source;
 use super::script::{Answer, CLAIM, Call, PEEK, RESUME, SUPERSEDE};
 use super::shared::Shared;
 use super::trouble::Trouble;
@@ -384,9 +385,14 @@ impl Shared {
 
     /// A finished job that an older snapshot of Redis brought back is removed without a word to the dashboard.
     async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
+        if !self.memory.has(claim) {
+            return Ok(false);
+        }
         // Not what the keeper has seen last: this claim may be the first word of a Redis that was started again.
         let (server, _) = self.link.session().await?;
-        if !self.memory.knows(claim, server.run_id.as_deref()) {
+        let epoch = self.link.command(redis::cmd("GET").arg(&self.keys.epoch)).await?;
+        let epoch = Option::<String>::from_redis_value(epoch).ok().flatten();
+        if !self.memory.knows(claim, Source { run_id: server.run_id.as_deref(), epoch: epoch.as_deref() }) {
             return Ok(false);
         }
         if self.ask_finish(claim, "", "1").await?.text(0) == "cancelled" {
@@ -396,8 +402,9 @@ impl Shared {
         let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
         warn!(
             deployment_id = id,
-            "The end of this job was delivered before; Redis has it again from an older snapshot. It was removed."
+            "The end of this job was delivered before; Redis has it again from an older snapshot. It was removed. To build it once more, push it again."
         );
+        self.memory.removed(claim, server.run_id.as_deref());
         Ok(true)
     }
 

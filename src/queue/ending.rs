@@ -15,6 +15,8 @@ const DEAD_LETTERS: u64 = 1000;
 /// Ended records stay for an hour, at most 10,000 of them: a late cancel and a worker that was away find them.
 const ENDED_STAY: Duration = Duration::from_secs(3600);
 const ENDED_MOST: u64 = 10_000;
+/// The most that a BUILDED waits for older jobs of its service: above the time after which an end that is refused is given up.
+const OLDER_MOST: Duration = Duration::from_secs(10 * 60);
 /// Between two looks whether an older job of the service is closed.
 const OLDER_EVERY: Duration = Duration::from_millis(250);
 
@@ -39,7 +41,8 @@ impl Shared {
                 .number(millis(self.post_timeout))
                 .arg(&suspect)
                 .arg(&cancelled)
-                .arg(&superseded);
+                .arg(&superseded)
+                .number(millis(OLDER_MOST));
             let answer = self.link.run(call).await?;
             if is_gone(&answer) && !std::mem::replace(&mut looked, true) {
                 self.recognised().await?;
@@ -153,8 +156,7 @@ impl Shared {
         }
         self.live.end(claim);
         if note.is_empty() && answer.text(0) != "lost" {
-            let run_id = self.seen_epoch().and_then(|e| e.run_id);
-            self.memory.delivered(claim, run_id.as_deref());
+            self.memory.delivered(claim, self.seen_epoch().as_ref());
         }
         let id = claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
         match answer.text(0) {

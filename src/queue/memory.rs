@@ -15,6 +15,8 @@ use super::shared::Epoch;
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Ends remembered at most; beyond, the file is begun anew with those that the process knows.
 const KEPT: usize = 20_000;
+/// Stands for what is not known.
+const UNKNOWN: &str = "-";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct End {
@@ -23,6 +25,16 @@ struct End {
     payload: u32,
     /// The server that it was acknowledged to.
     run_id: String,
+    /// The value of that server's epoch key: a Redis that came back empty has another one. `-`: not known.
+    epoch: String,
+}
+
+/// Which Redis a claim was given by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) run_id: Option<&'a str>,
+    /// `None`: it has none yet.
+    pub(super) epoch: Option<&'a str>,
 }
 
 #[derive(Debug)]
@@ -77,10 +89,15 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// An end was delivered, and acknowledged to the server `run_id`.
-    pub(super) fn delivered(&self, claim: &Claim, run_id: Option<&str>) {
+    pub(super) fn delivered(&self, claim: &Claim, to: Option<&Epoch>) {
         let Some(id) = &claim.deployment else { return };
-        let end =
-            End { at: now(), seq: claim.seq, payload: crc32fast::hash(&claim.payload), run_id: run_id.unwrap_or("-").to_owned() };
+        let end = End {
+            at: now(),
+            seq: claim.seq,
+            payload: crc32fast::hash(&claim.payload),
+            run_id: to.and_then(|to| to.run_id.clone()).unwrap_or_else(|| UNKNOWN.to_owned()),
+            epoch: to.map(|to| to.value.clone()).filter(|v| !v.is_empty()).unwrap_or_else(|| UNKNOWN.to_owned()),
+        };
         let mut state = self.state();
         if state.unsaved.len() < KEPT {
             state.unsaved.push(line(id.as_str(), &end));
@@ -93,15 +110,32 @@ impl Memory {
         }
         state.ends.insert(id.as_str().to_owned(), end);
     }
-    /// Whether this claim is a job whose end was delivered before, and that a Redis of `run_id` only has because it is an older
-    /// one: the very same attempt's order, or the same bytes without a record after a restart of Redis. A job that was pushed
-    /// again on purpose has a new order, and its Redis is the same.
-    pub(super) fn knows(&self, claim: &Claim, run_id: Option<&str>) -> bool {
+    /// Whether anything is remembered of the deployment.
+    pub(super) fn has(&self, claim: &Claim) -> bool {
+        claim.deployment.as_ref().is_some_and(|id| self.state().ends.contains_key(id.as_str()))
+    }
+    /// Whether this claim is a job whose end was delivered before, and that Redis only has because it came back from an older
+    /// snapshot: the very same attempt's order, or the same bytes without a record after a restart of Redis. A job that was pushed
+    /// again on purpose has a new order, and its Redis is the same, or came back empty and so brought nothing back.
+    pub(super) fn knows(&self, claim: &Claim, from: Source<'_>) -> bool {
         let Some(id) = &claim.deployment else { return false };
         let state = self.state();
         let Some(end) = state.ends.get(id.as_str()).filter(|e| is_recent(e.at)) else { return false };
-        let restarted = run_id.is_some_and(|r| end.run_id != "-" && end.run_id != r);
-        end.seq == claim.seq || (claim.attempt == 1 && restarted && end.payload == crc32fast::hash(&claim.payload))
+        let restarted = from.run_id.is_some_and(|r| end.run_id != UNKNOWN && end.run_id != r);
+        let came_back_empty = end.epoch != UNKNOWN && from.epoch != Some(end.epoch.as_str());
+        end.seq == claim.seq
+            || (claim.attempt == 1 && restarted && !came_back_empty && end.payload == crc32fast::hash(&claim.payload))
+    }
+    /// What the snapshot of this run brought back is removed. The same element once more is one that was pushed again.
+    pub(super) fn removed(&self, claim: &Claim, run_id: Option<&str>) {
+        let (Some(id), Some(run_id)) = (&claim.deployment, run_id) else { return };
+        let mut state = self.state();
+        let Some(end) = state.ends.get_mut(id.as_str()) else { return };
+        end.run_id = run_id.to_owned();
+        let line = line(id.as_str(), end);
+        if state.unsaved.len() < KEPT {
+            state.unsaved.push(line);
+        }
     }
     pub(super) fn keep_epoch(&self, epoch: &Epoch) {
         self.state().epoch = Some(format!("{} {}\n", epoch.value, epoch.run_id.as_deref().unwrap_or("-")));
@@ -137,15 +171,21 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn line(id: &str, end: &End) -> String {
-    format!("{} {id} {} {} {}\n", end.at, end.seq, end.payload, end.run_id)
+    format!("{} {id} {} {} {} {}\n", end.at, end.seq, end.payload, end.run_id, end.epoch)
 }
 
 fn parse(line: &str) -> Option<(String, End)> {
     let mut parts = line.split(' ');
     let at = parts.next()?.parse().ok()?;
     let id = parts.next()?.to_owned();
-    let end =
-        End { at, seq: parts.next()?.parse().ok()?, payload: parts.next()?.parse().ok()?, run_id: parts.next()?.to_owned() };
+    let end = End {
+        at,
+        seq: parts.next()?.parse().ok()?,
+        payload: parts.next()?.parse().ok()?,
+        run_id: parts.next()?.to_owned(),
+        // An earlier version wrote none.
+        epoch: parts.next().unwrap_or(UNKNOWN).to_owned(),
+    };
     Some((id, end))
 }
 
@@ -176,25 +216,61 @@ mod tests {
         }
     }
 
+    fn run1() -> Epoch {
+        Epoch { value: "e1".into(), run_id: Some("run1".into()) }
+    }
+
+    fn from<'a>(run_id: &'a str, epoch: &'a str) -> Source<'a> {
+        Source { run_id: Some(run_id), epoch: Some(epoch) }
+    }
+
     #[test]
     fn a_finished_job_that_an_old_snapshot_brings_back_is_known_also_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::load(dir.path()).unwrap();
-        memory.delivered(&claim(1, 100), Some("run1"));
-        memory.keep_epoch(&Epoch { value: "e1".into(), run_id: Some("run1".into()) });
+        memory.delivered(&claim(1, 100), Some(&run1()));
+        memory.keep_epoch(&run1());
         memory.save().unwrap();
         let memory = Memory::load(dir.path()).unwrap();
-        assert!(memory.knows(&claim(2, 100), Some("run1")), "the same order: the record came back");
-        assert!(memory.knows(&claim(1, 200), Some("run2")), "no record, another run: the element came back");
-        assert!(!memory.knows(&claim(1, 200), Some("run1")), "the same run: it was pushed again");
-        assert!(!memory.knows(&claim(2, 200), Some("run2")), "Redis knew of its end: it was pushed again");
-        assert_eq!(memory.earlier, Some(Epoch { value: "e1".into(), run_id: Some("run1".into()) }));
+        assert!(memory.knows(&claim(2, 100), from("run1", "e1")), "the same order: the record came back");
+        assert!(memory.knows(&claim(1, 200), from("run2", "e1")), "no record, another run: the element came back");
+        assert!(!memory.knows(&claim(1, 200), from("run1", "e1")), "the same run: it was pushed again");
+        assert!(!memory.knows(&claim(2, 200), from("run2", "e1")), "Redis knew of its end: it was pushed again");
+        assert_eq!(memory.earlier, Some(run1()));
+    }
+
+    #[test]
+    fn a_redis_that_came_back_empty_brings_nothing_back_so_the_element_was_pushed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::empty(dir.path());
+        memory.delivered(&claim(1, 100), Some(&run1()));
+        assert!(!memory.knows(&claim(1, 200), from("run2", "e2")));
+        assert!(!memory.knows(&claim(1, 200), Source { run_id: Some("run2"), epoch: None }), "nobody has set an epoch yet");
+    }
+
+    #[test]
+    fn what_a_snapshot_brought_back_is_removed_once_for_each_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::empty(dir.path());
+        memory.delivered(&claim(1, 100), Some(&run1()));
+        assert!(memory.knows(&claim(1, 200), from("run2", "e1")));
+        memory.removed(&claim(1, 200), Some("run2"));
+        assert!(!memory.knows(&claim(1, 300), from("run2", "e1")), "it was pushed again");
+        assert!(memory.knows(&claim(1, 300), from("run3", "e1")), "the snapshot was loaded once more");
     }
 
     #[test]
     fn a_torn_line_and_one_that_is_older_than_a_day_are_no_memory() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("delivered"), "1000 d1 100 7 run1\n99999 d").unwrap();
-        assert!(!Memory::load(dir.path()).unwrap().knows(&claim(2, 100), None));
+        assert!(!Memory::load(dir.path()).unwrap().knows(&claim(2, 100), Source { run_id: None, epoch: None }));
+    }
+
+    #[test]
+    fn a_line_of_an_earlier_version_is_read() {
+        let line = format!("{} d1 100 7 run1\n", now());
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("delivered"), line).unwrap();
+        assert!(Memory::load(dir.path()).unwrap().knows(&claim(2, 100), from("run1", "e1")));
     }
 }

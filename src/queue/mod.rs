@@ -1,6 +1,7 @@
 //! JOB IN: all of Redis. Claim, lease, outcome, acknowledgement, requeue, dead letter, cancel notices.
 
 mod access;
+mod adopt;
 mod attempt;
 mod claim;
 mod dial;
@@ -27,7 +28,7 @@ mod wake;
 mod window;
 
 pub use access::{COMMANDS, rule};
-pub use attempt::{Acknowledged, CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver, Telling};
+pub use attempt::{Acknowledged, Adopted, CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver, Telling};
 pub use error::QueueError;
 pub use gate::{Gate, GateState};
 pub use identity::{IdentityError, IdentityLock, WorkerIdentity, host_key};
@@ -214,6 +215,25 @@ impl Queue {
         match &self.mode {
             Mode::Scripts(shared) => shared.store_outcome(claim, outcome).await,
             Mode::Plain(plain) => Ok(plain.store_outcome(claim, outcome)),
+        }
+    }
+    /// Gives a claim that Redis could not read a record under the id that the caller read from it, so that its end is fenced like any
+    /// other's. [`Adopted::Taken`] where the deployment has a record, or a whole element in the queue: its end is not this element's
+    /// to tell. Idempotent.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses; it may be repeated.
+    pub async fn adopt(&self, claim: &Claim, id: &DeploymentId) -> Result<Adopted, QueueError> {
+        match &self.mode {
+            Mode::Scripts(shared) => shared.adopt(claim, id).await,
+            Mode::Plain(_) => Ok(Adopted::Ours(Box::new(claim.clone()))),
+        }
+    }
+    /// The end that this process has stored for the attempt, if any. Asks nobody.
+    pub fn stored_end(&self, claim: &Claim) -> Option<Outcome> {
+        match &self.mode {
+            Mode::Scripts(shared) => shared.live.get(claim)?.outcome,
+            Mode::Plain(_) => None,
         }
     }
     /// Asked before each post of a status: Redis answers, the attempt is still ours, no cancel came. Asked for an end, the one that is

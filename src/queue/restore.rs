@@ -75,6 +75,8 @@ impl Shared {
     async fn restore(&self, id: &DeploymentId, claim: &Claim, outcome: Option<&Outcome>) -> Result<String, QueueError> {
         let json = outcome.map(encode).unwrap_or_default();
         let retry = matches!(outcome, Some(Outcome::Failed { failure }) if failure.is_retryable());
+        // Of an element that is too large only the beginning is here: pushed, that would be another element.
+        let payload = if claim.size() == claim.payload.len() as u64 { &claim.payload[..] } else { b"" };
         let keys = &self.keys;
         let call = Call::of(&RESTORE)
             .keys(&[&self.claimed, &self.lease, &keys.jobs, &keys.service, &keys.tombs, &keys.queue, &keys.incoming])
@@ -84,7 +86,7 @@ impl Shared {
             .number(claim.attempt.into())
             .number(claim.seq)
             .arg(claim.service.as_ref().map(|s| s.as_str()).unwrap_or_default())
-            .arg(&claim.payload)
+            .arg(payload)
             .arg(&json)
             .arg(outcome.map(status).unwrap_or_default())
             .arg(if retry { "1" } else { "" });

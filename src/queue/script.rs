@@ -60,6 +60,7 @@ scripts! {
     RESTORE = "restore";
     STANDING = "standing";
     PROBE = "probe";
+    ADOPT = "adopt";
 }
 
 pub(super) static ENQUEUE: std::sync::LazyLock<Script> =

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode};
 use reqwest::{Client, RequestBuilder, Response};
@@ -42,7 +44,13 @@ pub(super) enum Trouble {
     Status { said: String, retry_after: Option<Duration> },
     #[error("{0}")]
     Protocol(String),
+    /// The caller did not let the request go out.
+    #[error("it was not asked")]
+    Withheld,
 }
+
+/// Asked right before a request goes out.
+pub type MaySend<'a> = &'a (dyn Fn() -> BoxFuture<'a, bool> + Send + Sync);
 
 impl Trouble {
     pub(super) fn transport(error: &reqwest::Error) -> Self {
@@ -76,7 +84,7 @@ impl Trouble {
                 Code::RegistryDenied,
                 "Check the registry's user and password, and their right to pull from and push to the repository.",
             ),
-            Trouble::Status { .. } | Trouble::Protocol(_) => {
+            Trouble::Status { .. } | Trouble::Protocol(_) | Trouble::Withheld => {
                 (Code::RegistryUnreachable, "See the registry's own log for the reason.")
             }
         };
@@ -127,23 +135,38 @@ impl RegistryHttp {
         path: &str,
         shape: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, Trouble> {
+        self.send_if(&|| std::future::ready(true).boxed(), target, method, path, shape).await
+    }
+
+    /// As [`RegistryHttp::send`], but asks `may_send` right before each request, when the credentials are there already.
+    pub(super) async fn send_if(
+        &self,
+        may_send: MaySend<'_>,
+        target: &Target,
+        method: Method,
+        path: &str,
+        shape: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Trouble> {
         let api = target.api();
         let url = Url::parse(&format!("{api}{path}")).map_err(|_| Trouble::Protocol("its address cannot be read".into()))?;
         let client = self.client().await?;
-        let attempt = |authorization: Option<HeaderValue>| {
+        let attempt = async |authorization: Option<HeaderValue>| {
             let request = shape(client.request(method.clone(), url.clone()));
-            match authorization {
+            let request = match authorization {
                 Some(value) => request.header(AUTHORIZATION, value),
                 None => request,
+            };
+            if !may_send().await {
+                return Err(Trouble::Withheld);
             }
-            .send()
+            request.send().await.map_err(|error| Trouble::transport(&error))
         };
         let known = self.known().challenges.get(&api).cloned();
         let authorization = match &known {
             Some(challenge) => Some(self.authorize(target, challenge, Freshness::MayBeKnown).await?),
             None => None,
         };
-        let response = attempt(authorization).await.map_err(|error| Trouble::transport(&error))?;
+        let response = attempt(authorization).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -154,7 +177,7 @@ impl RegistryHttp {
         }
         let authorization = self.authorize(target, &challenge, Freshness::New).await?;
         self.known().challenges.insert(api, challenge);
-        let response = attempt(Some(authorization)).await.map_err(|error| Trouble::transport(&error))?;
+        let response = attempt(Some(authorization)).await?;
         match response.status() {
             StatusCode::UNAUTHORIZED => Err(Trouble::from_status(&target.host, StatusCode::UNAUTHORIZED, "", None)),
             _ => Ok(response),

@@ -7,7 +7,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use reqwest::Response;
 
-use super::http_auth::{RegistryHttp, Trouble};
+use super::http_auth::{MaySend, RegistryHttp, Trouble};
 use super::target::Target;
 use crate::peer::retry_after;
 
@@ -82,8 +82,14 @@ pub(super) async fn size(http: &RegistryHttp, target: &Target, digest: &str) -> 
     Ok(parts.layers.iter().chain([&parts.config]).map(|part| part.size).fold(0, u64::saturating_add))
 }
 
-/// Puts the manifest that `digest` names under the tag `to`, byte for byte.
-pub(super) async fn retag(http: &RegistryHttp, target: &Target, digest: &str, to: &str) -> Result<(), Trouble> {
+/// Puts the manifest that `digest` names under the tag `to`, byte for byte. `may_move` is asked right before each PUT.
+pub(super) async fn retag(
+    http: &RegistryHttp,
+    target: &Target,
+    digest: &str,
+    to: &str,
+    may_move: MaySend<'_>,
+) -> Result<(), Trouble> {
     let response = http.send(target, Method::GET, &manifest_path(target, digest), accept_manifests).await?;
     let response = expect_success(target, response).await?;
     let media_type = response.headers().get(CONTENT_TYPE).cloned();
@@ -96,7 +102,7 @@ pub(super) async fn retag(http: &RegistryHttp, target: &Target, digest: &str, to
         return Err(Trouble::Protocol(format!("what it sent for {digest} has another digest")));
     }
     let with_body = |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, media_type.clone()).body(body.clone());
-    let response = http.send(target, Method::PUT, &manifest_path(target, to), with_body).await?;
+    let response = http.send_if(may_move, target, Method::PUT, &manifest_path(target, to), with_body).await?;
     expect_success(target, response).await.map(drop)
 }
 

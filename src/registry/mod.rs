@@ -29,7 +29,7 @@ use crate::stage::StageContext;
 
 use ecr::{Ecr, TokenAge};
 use generic::Generic;
-use http_auth::RegistryHttp;
+use http_auth::{RegistryHttp, Trouble};
 use local_name::LocalName;
 use manifest::Confirmation;
 use push::PushError;
@@ -37,6 +37,7 @@ use push_failure::Refusal;
 use target::{Credentials, Target};
 
 pub use export::ExportTarget;
+pub use http_auth::MaySend;
 pub(crate) use local_name::HELD_REPOSITORY;
 pub(crate) use name::attempt_tag;
 
@@ -48,6 +49,14 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct PushedImage {
     pub reference: ImageRef,
     pub registry: RegistryType,
+}
+
+/// What became of the tag `latest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latest {
+    Moved,
+    /// The caller said at the last moment that it may not be moved.
+    Withheld,
 }
 
 enum Backend {
@@ -144,13 +153,16 @@ impl RegistryStage {
         }
     }
 
-    /// Moves `latest` to the pushed manifest (GET by digest, PUT by tag). Called last, behind the outcome's fence.
-    pub async fn move_latest(&self, image: &PushedImage, ctx: &StageContext) -> Result<(), Failure> {
+    /// Moves `latest` to the pushed manifest (GET by digest, PUT by tag). Called last, behind the outcome's fence; `may_move` is asked
+    /// right before the PUT, because a tag has no owner in a registry: whoever writes last wins.
+    pub async fn move_latest(&self, image: &PushedImage, ctx: &StageContext, may_move: MaySend<'_>) -> Result<Latest, Failure> {
         let moving = async {
             let target = self.target(ctx, TokenAge::Any).await?;
-            manifest::retag(&self.http, &target, image.reference.digest(), "latest")
-                .await
-                .map_err(|trouble| trouble.failure(&format!("The tag latest of {} was not moved", target.repository())))
+            match manifest::retag(&self.http, &target, image.reference.digest(), "latest", may_move).await {
+                Ok(()) => Ok(Latest::Moved),
+                Err(Trouble::Withheld) => Ok(Latest::Withheld),
+                Err(trouble) => Err(trouble.failure(&format!("The tag latest of {} was not moved", target.repository()))),
+            }
         };
         unless_cancelled(ctx, moving).await
     }

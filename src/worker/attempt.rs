@@ -1,7 +1,7 @@
 //! One attempt at one job: what is known of it when it is claimed, then its build, then its end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,8 +13,9 @@ use tokio::time::sleep;
 use super::dead_letter;
 use super::lifecycle::{self, Action, State, Stop};
 use super::shared::Shared;
+use super::stage_times::StageTimes;
 use crate::protocol::{Code, DeploymentId, Failure, Job, JobRejected, LogSink, LogType, Outcome};
-use crate::queue::{Claim, ClaimFate, Fenced, Queue, TakenOver, Telling};
+use crate::queue::{Adopted, Claim, ClaimFate, Fenced, Queue, TakenOver, Telling};
 use crate::report::{Fence, JobReport};
 use crate::secrets::{Redactor, SecretString};
 
@@ -26,22 +27,13 @@ pub(super) struct Attempt {
     /// Known to the other jobs as long as this one is here.
     _for_others: Arc<Redactor>,
     pub(super) report: Arc<JobReport>,
+    stage_times: Mutex<StageTimes>,
 }
 
 /// Drives the claim to its end. `slot` is given back as soon as the build itself is over. `stops`: from the supervisor.
 pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphorePermit>, stops: mpsc::Receiver<Stop>) {
     let job = read_job(&shared, &claim);
-    let deployment = match (&job, &claim.deployment) {
-        (Ok(job), _) => Some(job.deployment.clone()),
-        (Err(rejected), by_script) => rejected.deployment.clone().or_else(|| by_script.clone()),
-    };
-    let Some(deployment) = deployment else {
-        // Nobody to tell: no id can be read.
-        if let Err(rejected) = job {
-            refuse_nameless(&shared, &claim, &rejected.failure).await;
-        }
-        return;
-    };
+    let Some((claim, deployment)) = named(&shared, claim, &job).await else { return };
     let (redactor, for_others) = match &job {
         Ok(job) => job_redactors(&shared, job),
         Err(_) => (Redactor::new(&shared.own_secrets(), &[], &[]), Redactor::none()),
@@ -52,10 +44,38 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
     let Some(report) = open_report(&shared, &claim, &deployment, &redactor).await else {
         return;
     };
-    let attempt = Attempt { shared, claim, deployment, redactor, _for_others: for_others, report };
+    let attempt = Attempt { shared, claim, deployment, redactor, _for_others: for_others, report, stage_times: Mutex::default() };
     attempt.say_what_is_missing();
     let (state, action) = attempt.begin(&job);
     attempt.drive(state, action, job.ok(), slot, stops).await;
+}
+
+/// The claim with the deployment that it is fenced by and told as. `None`: there is nobody to tell, and the element is gone.
+async fn named(shared: &Shared, claim: Claim, job: &Result<Job, JobRejected>) -> Option<(Claim, DeploymentId)> {
+    // What Redis read counts: its record is what fences the end.
+    if let Some(deployment) = claim.deployment.clone() {
+        return Some((claim, deployment));
+    }
+    let rejected = job.as_ref().err()?;
+    let Some(deployment) = &rejected.deployment else {
+        tracing::warn!(code = %rejected.failure.code, "refused an element of the queue, it went to the dead letter list: {}", rejected.failure);
+        bury(shared, &claim, None, &rejected.failure).await;
+        return None;
+    };
+    // Redis could not read the id, so the claim has no record yet that would fence its end.
+    match shared.until_redis_answers("an element that Redis cannot read", || shared.queue.adopt(&claim, deployment)).await? {
+        Adopted::Ours(claim) => Some((*claim, deployment.clone())),
+        Adopted::Taken => {
+            tracing::warn!(
+                deployment_id = %deployment,
+                code = %rejected.failure.code,
+                "refused an element of the queue, it went to the dead letter list: {} The dashboard is not told: a whole element of this deployment is at work, waits, or has just ended.",
+                rejected.failure
+            );
+            bury(shared, &claim, Some(deployment), &rejected.failure).await;
+            None
+        }
+    }
 }
 
 /// The element, read. One that was too large to be read at all is refused by its size.
@@ -80,9 +100,9 @@ fn known_to_redis(job: Job, claim: &Claim) -> Result<Job, JobRejected> {
     Err(JobRejected { deployment: Some(job.deployment), failure })
 }
 
-async fn refuse_nameless(shared: &Shared, claim: &Claim, failure: &Failure) {
-    tracing::warn!(code = %failure.code, "refused an element of the queue, it went to the dead letter list: {failure}");
-    let note = dead_letter::note(None, failure, &claim.payload, &now());
+/// Removes the claim without a word to the dashboard; the dead letter list keeps the reason and the masked element.
+pub(super) async fn bury(shared: &Shared, claim: &Claim, deployment: Option<&DeploymentId>, failure: &Failure) {
+    let note = dead_letter::note(deployment, failure, &claim.payload, &now());
     shared.until_redis_answers("dead letter", || shared.queue.dead_letter(claim, &note)).await;
 }
 
@@ -103,7 +123,7 @@ fn job_redactors(shared: &Shared, job: &Job) -> (Redactor, Redactor) {
 }
 
 /// Opens the journal; while the disk does not take it, says so and tries again. `None`: the worker stops.
-async fn open_report(
+pub(super) async fn open_report(
     shared: &Arc<Shared>,
     claim: &Claim,
     deployment: &DeploymentId,
@@ -153,6 +173,11 @@ impl Fence for ClaimFence {
 }
 
 impl Attempt {
+    /// How long each stage of this attempt took so far.
+    pub(super) fn times(&self) -> MutexGuard<'_, StageTimes> {
+        self.stage_times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An end that a dead worker had stored is told from here; what it had not yet told of its log lies on its host.
     fn say_what_is_missing(&self) {
         if let (ClaimFate::Ended(_), Some(TakenOver { host, attempt })) = (&self.claim.fate, &self.claim.taken_over) {

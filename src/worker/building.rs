@@ -55,6 +55,8 @@ impl Attempt {
             redactor: self.redactor.clone(),
             tasks: TaskTracker::new(),
         };
+        // Whatever ends this task, a panic too, ends what the stages have begun.
+        let _stops_the_stages = ctx.cancel.clone().drop_guard();
         let live = self.shared.housekeeper.live.enter(&self.deployment, self.claim.attempt);
         let pipeline = self.pipeline(job, &ctx, &step);
         tokio::pin!(pipeline);
@@ -102,6 +104,7 @@ impl Attempt {
                 }
                 Ok(()) = begun.changed() => {
                     let now_in = *begun.borrow_and_update();
+                    self.times().enter(now_in, std::time::Instant::now());
                     stage_ends = stage_limits::limit(&config.stages, now_in)
                         .map(|(time, key)| (Instant::now() + time, stage_limits::too_long(now_in, time, key)));
                     continue;
@@ -153,6 +156,7 @@ impl Attempt {
                 give_up = Some(self.patience(&ctx).boxed());
             }
             if ended {
+                self.times().leave(std::time::Instant::now());
                 drop(live);
                 self.shared.housekeeper.build_ended();
                 return (next, action);
@@ -190,10 +194,9 @@ impl Attempt {
     async fn pipeline(&self, job: &Job, ctx: &StageContext, step: &watch::Sender<Step>) -> Result<Outcome, Failure> {
         let config = &self.shared.config.worker;
         let policy = RetryPolicy { limit: config.retry_limit, window: config.retry_window };
-        let mut gate = self.shared.gate.clone();
         let run = async {
             let _turn = self.turn(&ctx.cancel).await?;
-            Pipeline { stages: &self.shared.stages, job, ctx, policy, step }.run(&mut gate).await
+            Pipeline { stages: &self.shared.stages, job, ctx, policy, step }.run(&self.shared.gate).await
         };
         let ended = AssertUnwindSafe(run.boxed()).catch_unwind().await.unwrap_or_else(|_| {
             Err(Failure::new(

@@ -1,5 +1,8 @@
 //! An attempt's end: stored, told, closed; each effect that the lifecycle asks for, and its result back to it.
 
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -8,10 +11,13 @@ use super::dead_letter;
 use super::lifecycle::{self, Action, Close, Event, State, Stop};
 use super::shared::Shared;
 use crate::protocol::{LogSink, LogType, Outcome};
-use crate::queue::Acknowledged;
-use crate::registry::PushedImage;
+use crate::queue::{Acknowledged, Fenced, GateState, Telling};
+use crate::registry::{Latest, PushedImage};
 use crate::report::Delivery;
 use crate::stage::StageContext;
+
+/// A registry that hangs holds up BUILDED for no longer than this.
+const LATEST_WITHIN: Duration = Duration::from_secs(10);
 
 impl Attempt {
     /// From the end of the build to the end of the claim.
@@ -56,7 +62,7 @@ impl Attempt {
                 self.before_telling(outcome).await;
                 tokio::select! {
                     delivery = self.report.end(outcome) => {
-                        say_ended(outcome, &delivery);
+                        self.log_ended(outcome, &delivery);
                         Some(Event::Delivered(delivery))
                     }
                     () = self.shared.halt.cancelled() => None,
@@ -94,7 +100,8 @@ impl Attempt {
         }
     }
 
-    /// `latest` is moved after the outcome is stored and before it is told. Failing, it is a warning: the reported reference has the digest.
+    /// Moves `latest` after the outcome is stored and before it is told. What fails here is a warning: the reported reference has
+    /// the digest.
     async fn before_telling(&self, outcome: &Outcome) {
         let Outcome::Builded { image, registry } = outcome else { return };
         let ctx = StageContext {
@@ -111,16 +118,37 @@ impl Attempt {
         };
         let pushed = PushedImage { reference: image.clone(), registry: *registry };
         let Some(stage) = &self.shared.stages.registry else { return };
-        if let Err(failure) = stage.move_latest(&pushed, &ctx).await {
-            ctx.warn(format!("The tag latest could not be moved to this image: {failure}"));
+        self.times().enter("moving the tag latest", Instant::now());
+        let may_move = || self.may_move_latest().boxed();
+        match tokio::time::timeout(LATEST_WITHIN, stage.move_latest(&pushed, &ctx, &may_move)).await {
+            Ok(Ok(Latest::Moved)) => {}
+            Ok(Ok(Latest::Withheld)) => {
+                tracing::info!("the tag latest is not moved: this attempt may not speak for the service any more");
+            }
+            Ok(Err(failure)) => ctx.warn(format!("The tag latest could not be moved to this image: {failure}")),
+            Err(_) => ctx.warn(format!(
+                "The tag latest could not be moved to this image: the registry did not do it within {} s. The deployment uses the image's digest and is not affected.",
+                LATEST_WITHIN.as_secs()
+            )),
         }
+        self.times().leave(Instant::now());
     }
-}
 
-fn say_ended(outcome: &Outcome, delivery: &Delivery) {
-    match outcome {
-        Outcome::Builded { image, .. } => tracing::info!(%image, ?delivery, "BUILDED"),
-        Outcome::Failed { failure } => tracing::info!(code = %failure.code, ?delivery, "FAILED: {failure}"),
-        Outcome::Cancelled { failure } => tracing::info!(code = %failure.code, ?delivery, "CANCELLED: {failure}"),
+    /// Asked at the last moment: a process that was frozen since its outcome was stored finds the gate shut, and behind it Redis
+    /// says whether a newer deployment has taken the service over meanwhile.
+    async fn may_move_latest(&self) -> bool {
+        let asked = self.shared.queue.may_post(&self.claim, Telling::Status).await;
+        matches!(asked, Ok(Fenced::Stored | Fenced::Stands(_))) && self.shared.gate.state() == GateState::Open
+    }
+
+    fn log_ended(&self, outcome: &Outcome, delivery: &Delivery) {
+        match outcome {
+            Outcome::Builded { image, .. } => {
+                let stages = self.times().to_string();
+                tracing::info!(%image, ?delivery, stages, "BUILDED");
+            }
+            Outcome::Failed { failure } => tracing::info!(code = %failure.code, ?delivery, "FAILED: {failure}"),
+            Outcome::Cancelled { failure } => tracing::info!(code = %failure.code, ?delivery, "CANCELLED: {failure}"),
+        }
     }
 }

@@ -139,8 +139,8 @@ async fn build(stages: &Stages, request: &SingleBuild, job: &Job, ctx: &StageCon
     if stages.registry.is_none() {
         return pipeline.build(tree).await.map(Made::Image);
     }
-    let (_keeper, mut gate) = Gate::new(GateState::Open);
-    pipeline.deliver(tree, &mut gate).await.map(|pushed| Made::Pushed(pushed.reference))
+    let (_keeper, gate) = Gate::new(GateState::Open);
+    pipeline.deliver(tree, &gate).await.map(|pushed| Made::Pushed(pushed.reference))
 }
 
 async fn local_tree(stages: &Stages, path: &Path, request: &SingleBuild, ctx: &StageContext) -> Result<SourceTree, Failure> {

@@ -12,7 +12,7 @@ use crate::context::{BuildContext, ContextStage};
 use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage};
 use crate::peer::{Peer, Peers, RETRY_AFTER_MAX, Turn};
 use crate::protocol::{Code, Evidence, Failure, Job};
-use crate::queue::Gate;
+use crate::queue::{Gate, GateState};
 use crate::registry::{PushedImage, RegistryStage, attempt_tag};
 use crate::source::{GitSourceStage, SourceTree, host_of};
 use crate::stage::StageContext;
@@ -83,13 +83,13 @@ pub struct Pipeline<'a> {
 
 impl Pipeline<'_> {
     /// Commit → image → registry. `gate` is waited for before anything leaves the host.
-    pub async fn run(&self, gate: &mut Gate) -> Result<PushedImage, Failure> {
+    pub async fn run(&self, gate: &Gate) -> Result<PushedImage, Failure> {
         let tree = self.fetch().await?;
         self.deliver(tree, gate).await
     }
 
     /// A tree that is already here → image → registry.
-    pub async fn deliver(&self, tree: Arc<SourceTree>, gate: &mut Gate) -> Result<PushedImage, Failure> {
+    pub async fn deliver(&self, tree: Arc<SourceTree>, gate: &Gate) -> Result<PushedImage, Failure> {
         let registry = self.stages.registry.as_ref().ok_or_else(no_registry)?;
         match self.choose(&tree) {
             Way::Dockerfile => {
@@ -124,25 +124,21 @@ impl Pipeline<'_> {
     }
 
     /// Tree → registry, by buildpacks. A failed export is tried again by itself: what was built is still there.
-    async fn build_app(&self, tree: Arc<SourceTree>, registry: &RegistryStage, gate: &mut Gate) -> Result<PushedImage, Failure> {
+    async fn build_app(&self, tree: Arc<SourceTree>, registry: &RegistryStage, gate: &Gate) -> Result<PushedImage, Failure> {
         let tag = attempt_tag(&self.ctx.deployment, self.ctx.attempt);
-        // The first phase already logs in to the registry.
-        self.wait_for(gate).await?;
         let (tree, tag) = (&tree, tag.as_str());
         let build = || async move {
             let to = registry.export_target(self.ctx).await?;
             self.stages.buildpacks.build(tree.clone(), self.job, &to, tag, self.ctx).await
         };
-        let app = Mutex::new(self.retrying(Step::Buildpacks, build).await?);
+        // The first phase already logs in to the registry.
+        let app = Mutex::new(self.retrying_behind(gate, Step::Buildpacks, build).await?);
         let export = || async {
             let to = registry.export_target(self.ctx).await?;
             let digest = app.lock().await.export(&to).await?;
             registry.confirm(&to, tag, &digest, self.ctx).await
         };
-        let exported = match self.wait_for(gate).await {
-            Ok(()) => self.retrying(Step::Export, export).await,
-            Err(failure) => Err(failure),
-        };
+        let exported = self.retrying_behind(gate, Step::Export, export).await;
         app.into_inner().remove().await;
         exported
     }
@@ -179,14 +175,30 @@ impl Pipeline<'_> {
     }
 
     /// Image in the Engine → registry, behind the gate.
-    async fn push(&self, registry: &RegistryStage, image: &BuiltImage, gate: &mut Gate) -> Result<PushedImage, Failure> {
-        self.wait_for(gate).await?;
-        self.retrying(Step::Push, || registry.push(image, self.ctx)).await
+    async fn push(&self, registry: &RegistryStage, image: &BuiltImage, gate: &Gate) -> Result<PushedImage, Failure> {
+        self.retrying_behind(gate, Step::Push, || registry.push(image, self.ctx)).await
     }
 
-    async fn wait_for(&self, gate: &mut Gate) -> Result<(), Failure> {
-        self.step.send_replace(Step::Gate);
-        self.unless_stopped(gate.open()).await
+    /// As [`Pipeline::retrying`], for a stage whose work leaves the host: each try waits until the lease is proved, because tries
+    /// can lie minutes apart.
+    async fn retrying_behind<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        gate: &Gate,
+        step: Step,
+        mut stage: impl FnMut() -> F,
+    ) -> Result<T, Failure> {
+        self.retrying(step, || {
+            let (mut gate, tried) = (gate.clone(), stage());
+            async move {
+                if gate.state() == GateState::Shut {
+                    self.step.send_replace(Step::Gate);
+                    self.unless_stopped(gate.open()).await?;
+                    self.step.send_replace(step);
+                }
+                tried.await
+            }
+        })
+        .await
     }
 
     /// Tries a stage again as the policy says. Each new try is told in the job's log with the reason.

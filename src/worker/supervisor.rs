@@ -1,17 +1,18 @@
 //! The daemon's main loop: capacity, one tracked task per job, notices to their jobs, and the drain.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use super::attempt;
+use super::job_tasks::{AfterPanic, Ended, JobTasks, after_panic};
 use super::lifecycle::{self, Stop};
+use super::returning::return_unbegun;
 use super::shared::Shared;
 use super::signals::Signals;
 use super::systemd;
@@ -23,6 +24,8 @@ use crate::queue::{Claim, ClaimFate, Notice};
 const MAX_UNTOLD: usize = 1000;
 /// After a drain, how long stopped builds and unsent ends may still take.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// A task that returns many jobs is not started again for one of them.
+const RETURNS_ARE_NOT_RETRIED: u32 = 2;
 /// How often a worker that may not claim looks again.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -31,11 +34,14 @@ pub struct Supervisor {
     slots: Arc<Semaphore>,
     /// Claimed and to be built as soon as that may be, oldest first: before the restart, or while it was not known yet that it may not.
     waiting: VecDeque<Claim>,
-    attempts: JoinSet<u64>,
-    /// Which task works on which deployment, and how it is told to stop.
-    running: HashMap<u64, (Option<DeploymentId>, mpsc::Sender<Stop>)>,
-    next_key: u64,
+    attempts: JobTasks<InHand>,
     said: Said,
+}
+
+/// A claim that a task works on, and how the task is told to stop.
+struct InHand {
+    claim: Claim,
+    stop: mpsc::Sender<Stop>,
 }
 
 /// What was said last of whether jobs are claimed.
@@ -50,15 +56,7 @@ enum Said {
 impl Supervisor {
     pub fn new(shared: Arc<Shared>, resumed: Vec<Claim>) -> Self {
         let slots = Arc::new(Semaphore::new(shared.config.worker.max_concurrent_builds));
-        let mut supervisor = Self {
-            shared,
-            slots,
-            waiting: VecDeque::new(),
-            attempts: JoinSet::new(),
-            running: HashMap::new(),
-            next_key: 0,
-            said: Said::Nothing,
-        };
+        let mut supervisor = Self { shared, slots, waiting: VecDeque::new(), attempts: JobTasks::default(), said: Said::Nothing };
         for claim in resumed {
             match claim.fate {
                 ClaimFate::Build | ClaimFate::BuildAlone => supervisor.waiting.push_back(claim),
@@ -95,7 +93,7 @@ impl Supervisor {
                 biased;
                 () = signals.next() => break,
                 Some(notice) = notices.recv() => self.notify(notice),
-                Some(ended) = self.attempts.join_next() => self.ended(ended),
+                Some(ended) = self.attempts.next_ended() => self.ended(ended),
                 claimed = async { match &mut claim { Some(claim) => claim.await, None => std::future::pending().await } } => {
                     claim = None;
                     self.waiting.push_back(claimed);
@@ -108,6 +106,7 @@ impl Supervisor {
         drop(claim);
         drop(slot);
         self.shared.queue.stop_claiming().await;
+        self.return_what_waits();
         let drain_takes = self.shared.config.worker.drain_timeout + LAST_WORDS;
         tokio::select! {
             code = self.drain(notices, signals) => code,
@@ -149,10 +148,18 @@ impl Supervisor {
     }
 
     fn start(&mut self, claim: Claim, slot: Option<OwnedSemaphorePermit>) {
+        self.start_again(claim, 0, |shared, claim, stops| attempt::run(shared, claim, slot, stops));
+    }
+
+    /// `panics`: of earlier tasks of this claim.
+    fn start_again<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        claim: Claim,
+        panics: u32,
+        work: impl FnOnce(Arc<Shared>, Claim, mpsc::Receiver<Stop>) -> F,
+    ) {
         // Small and bounded: a job is told at most a few things, and a full channel means that it knows already.
         let (stop, stops) = mpsc::channel(8);
-        let key = self.next_key;
-        self.next_key += 1;
         let text = |id: Option<&str>| id.unwrap_or("unknown").to_owned();
         let span = tracing::info_span!(
             "job",
@@ -160,24 +167,33 @@ impl Supervisor {
             service_id = text(claim.service.as_ref().map(crate::protocol::ServiceId::as_str)),
             attempt = claim.attempt
         );
-        self.running.insert(key, (claim.deployment.clone(), stop));
-        let shared = self.shared.clone();
-        self.attempts.spawn(
-            async move {
-                attempt::run(shared, claim, slot, stops).await;
-                key
-            }
-            .instrument(span),
-        );
+        let task = work(self.shared.clone(), claim.clone(), stops).instrument(span);
+        self.attempts.start(InHand { claim, stop }, panics, task);
     }
 
-    fn ended(&mut self, ended: Result<u64, tokio::task::JoinError>) {
-        match ended {
-            Ok(key) => {
-                self.running.remove(&key);
+    /// The pipeline catches its own panics; a task that panics has met a defect outside of it. Its claim is still this worker's, and
+    /// nobody else ends it.
+    fn ended(&mut self, ended: Ended<InHand>) {
+        let Ended::Panicked { claim: InHand { claim, .. }, panics, words } = ended else { return };
+        let deployment_id = claim.deployment.as_ref().map_or("unknown", DeploymentId::as_str);
+        match after_panic(panics, self.shared.queue.stored_end(&claim)) {
+            AfterPanic::Tell(outcome) => {
+                tracing::error!(deployment_id, "the task of this deployment panicked, it is ended now: {words}");
+                let claim = Claim { fate: ClaimFate::Ended(outcome), ..claim };
+                self.start_again(claim, panics, |shared, claim, stops| attempt::run(shared, claim, None, stops));
             }
-            // The pipeline catches its own panics; this is one of ours. The claim stays and is resumed by the next start.
-            Err(error) => tracing::error!("a job's task ended by a defect: {error}"),
+            AfterPanic::DeadLetter(failure) => {
+                tracing::error!(
+                    deployment_id,
+                    "the end of this deployment cannot be told, it goes to the dead letter list: {words}"
+                );
+                self.start_again(claim, panics, |shared, claim, _| async move {
+                    attempt::bury(&shared, &claim, claim.deployment.as_ref(), &failure).await;
+                });
+            }
+            AfterPanic::LeaveToNextStart => {
+                tracing::error!(deployment_id, "this deployment stays claimed until the worker is started again: {words}");
+            }
         }
     }
 
@@ -190,8 +206,8 @@ impl Supervisor {
             // Cancelled while it was queued: there is only its end to tell.
             Notice::Claimed(claim) => return self.start(claim, None),
         };
-        for (id, tell) in self.running.values() {
-            if id.as_ref() == Some(&deployment) {
+        for InHand { claim, stop: tell } in self.attempts.claims() {
+            if claim.deployment.as_ref() == Some(&deployment) {
                 let _already_told = tell.try_send(stop.clone());
             }
         }
@@ -215,6 +231,14 @@ impl Supervisor {
         None
     }
 
+    /// What was claimed, or taken up at the start, and has not begun goes back to the head of the queue at once: another host starts it.
+    fn return_what_waits(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Some(first) = waiting.front().cloned() else { return };
+        tracing::info!(jobs = waiting.len(), "stopping: jobs that have not begun go back to the queue");
+        self.start_again(first, RETURNS_ARE_NOT_RETRIED, |shared, _, _| return_unbegun(shared, waiting.into()));
+    }
+
     /// Running builds may finish for `DRAIN_TIMEOUT`, then they are stopped and go back to the queue.
     async fn drain(mut self, mut notices: mpsc::Receiver<Notice>, signals: &mut Signals) -> Exit {
         let timeout = self.shared.config.worker.drain_timeout;
@@ -229,7 +253,7 @@ impl Supervisor {
                 return self.ends_at_once();
             }
             if let Some(stop) = then {
-                for (_, tell) in self.running.values() {
+                for InHand { stop: tell, .. } in self.attempts.claims() {
                     let _already_told = tell.try_send(stop.clone());
                 }
             }
@@ -239,7 +263,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = signals.next() => return self.ends_at_once(),
-                ended = self.attempts.join_next() => match ended {
+                ended = self.attempts.next_ended() => match ended {
                     Some(ended) => self.ended(ended),
                     None => break,
                 },
@@ -264,7 +288,7 @@ impl Supervisor {
                 biased;
                 () = signals.next() => return false,
                 Some(notice) = notices.recv() => self.notify(notice),
-                Some(ended) = self.attempts.join_next() => self.ended(ended),
+                Some(ended) = self.attempts.next_ended() => self.ended(ended),
                 () = &mut deadline => return true,
             }
         }

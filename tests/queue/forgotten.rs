@@ -83,6 +83,37 @@ async fn an_old_snapshot_that_brings_back_finished_jobs_has_none_of_them_built_a
 }
 
 #[tokio::test]
+async fn an_element_that_is_pushed_again_after_redis_came_back_empty_is_built() {
+    let mut redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    worker.queue.store_outcome(&claim, &failed(Code::GitAuth)).await.unwrap();
+    assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Stored);
+    worker.queue.acknowledge(&claim).await.unwrap();
+    redis.restart().await;
+    redis.push(&job("d1", "s1")).await;
+    assert_eq!(within(30, worker.queue.claim()).await.fate, ClaimFate::Build);
+}
+
+#[tokio::test]
+async fn an_element_that_is_pushed_again_after_its_snapshot_was_cleaned_up_is_built() {
+    let mut redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    let _: String = redis.cmd(&["SAVE"]).await;
+    let claim = worker.claim().await;
+    worker.queue.store_outcome(&claim, &builded()).await.unwrap();
+    worker.queue.acknowledge(&claim).await.unwrap();
+    redis.restart().await;
+    redis.push(&job("next", "s2")).await;
+    assert_eq!(name(&within(30, worker.queue.claim()).await), "next", "what the snapshot brought back is not built");
+    let _: i64 = redis.cmd(&["HDEL", "{q}:jobs", "d1"]).await;
+    redis.push(&job("d1", "s1")).await;
+    assert_eq!(worker.claim().await.fate, ClaimFate::Build);
+}
+
+#[tokio::test]
 async fn an_old_snapshot_takes_no_running_attempt_from_its_owner() {
     let mut redis = Redis::start().await;
     let worker = redis.worker().await;

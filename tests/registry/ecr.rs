@@ -67,7 +67,7 @@ async fn the_first_push_of_a_service_makes_its_repository_with_a_policy_that_kee
     assert_eq!(pushed.registry, RegistryType::Ecr);
     assert!(is_pushed(&pushed).await);
     assert_eq!(policy_of(&repository).await.unwrap()["rules"][0]["selection"]["countNumber"], 10);
-    stage.move_latest(&pushed, &attempt.ctx).await.unwrap();
+    stage.move_latest(&pushed, &attempt.ctx, &rig::allowed).await.unwrap();
     assert_eq!(digest_in_registry(&repository, "latest").await.as_deref(), Some(pushed.reference.digest()));
     assert!(!attempt.log().contains("Warning"), "{}", attempt.log());
 }

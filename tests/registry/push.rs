@@ -55,7 +55,7 @@ async fn latest_is_moved_to_the_pushed_digest() {
         let pushed = stage.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
         let path = format!("octo/{service}");
         assert_ne!(digest_in_registry(&path, "latest").await.as_deref(), Some(pushed.reference.digest()));
-        stage.move_latest(&pushed, &attempt.ctx).await.unwrap();
+        stage.move_latest(&pushed, &attempt.ctx, &rig::allowed).await.unwrap();
         assert_eq!(digest_in_registry(&path, "latest").await.as_deref(), Some(pushed.reference.digest()));
     }
 }

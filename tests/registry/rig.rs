@@ -243,3 +243,8 @@ pub async fn build_cache_size() -> u64 {
     let records = answer["BuildCache"].as_array().cloned().unwrap_or_default();
     records.iter().filter(|record| record["Shared"] == false).map(|record| record["Size"].as_u64().unwrap()).sum()
 }
+
+/// Lets `latest` move.
+pub fn allowed() -> futures_util::future::BoxFuture<'static, bool> {
+    Box::pin(std::future::ready(true))
+}

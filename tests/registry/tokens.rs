@@ -161,7 +161,7 @@ async fn a_registry_with_a_token_server_takes_the_push_confirms_it_and_moves_lat
     let stage = stage(registry.config(PASSWORD)).await;
     rig::check(registry.config(PASSWORD)).await.unwrap();
     let pushed = stage.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
-    stage.move_latest(&pushed, &attempt.ctx).await.unwrap();
+    stage.move_latest(&pushed, &attempt.ctx, &rig::allowed).await.unwrap();
 
     let path = format!("octo/{}", attempt.ctx.service);
     assert_eq!(registry.digest_of(&path, &attempt.tag()).as_deref(), Some(pushed.reference.digest()));

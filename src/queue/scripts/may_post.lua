@@ -29,7 +29,7 @@ if not ends then
   return {'stored'}
 end
 if not rec.posted then
-  rec.posted = true
+  rec.posted, rec.builded = true, rec.builded or (rec.status == 'BUILDED') or nil
   write_record(jobs, id, rec)
 end
 return {'stored'}

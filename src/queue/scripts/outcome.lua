@@ -3,12 +3,20 @@
 -- ARGV  1 id  2 worker  3 attempt  4 seq  5 outcome  6 its status  7 '1' for an infrastructure failure
 --       8 the HTTP time-out in ms  9 worker that is believed to hold up this outcome, or ''
 --       10 CANCELLED for a cancel  11 CANCELLED for a newer job (@@: its id)
+--       12 ms that a BUILDED waits for older ones at most
 -- Returns  stored | cancelled | superseded, newer id | lost | missing: there is no record | stands, outcome: another end, which may have been seen | wait, older id, its worker
 -- Idempotent. BUILDED of a newer job waits until every older attempt of the service is closed, or its lease is gone plus one
--- HTTP time-out: a BUILDED of the older one may still be on the way to the dashboard.
+-- HTTP time-out: a BUILDED of the older one may still be on the way to the dashboard. It does not wait for an older one whose end
+-- is FAILED or CANCELLED and which never posted a BUILDED. After the bound the older one is barred: it posts no BUILDED any more,
+-- and one that is on its way has one HTTP time-out.
 local jobs, lease = KEYS[1], KEYS[2]
 local id, worker, attempt, seq, outcome, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local retry, http, suspect = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
+local retry, http, suspect, bound = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[12])
+
+-- its end is no BUILDED, and it never posted one
+local function is_settled(r)
+  return r and r.outcome and r.status ~= 'BUILDED' and not r.builded
+end
 
 local rec = read_record(jobs, id)
 if not rec then return {'missing'} end
@@ -35,11 +43,19 @@ if status == 'BUILDED' and rec.after then
   local now, suspect_gone = math.floor(now_us() / 1000), redis.call('EXISTS', lease) == 0
   local open = {}
   local blocker
+  local too_long = rec.waits_since and now - rec.waits_since > bound
   for _, other in ipairs(rec.after) do
     local older = read_record(jobs, other)
-    local waits = older and older.hold_until and older.hold_until > now
-    if is_open(older) and older.worker ~= '' then
+    local waits = older and older.hold_until and older.hold_until > now and not is_settled(older)
+    if is_settled(older) or (older and older.barred) then
+      -- it posts no BUILDED; one that was on its way when it was barred is waited for by hold_until
+    elseif is_open(older) and older.worker ~= '' then
       waits = true
+      if too_long and not older.barred then
+        older.barred, older.superseded_by = true, older.superseded_by or id
+        older.hold_until = math.max(older.hold_until or 0, now + http)
+        write_record(jobs, other, older)
+      end
       if older.worker == suspect and suspect_gone then
         if not older.hold_until then
           older.hold_until = now + http
@@ -53,8 +69,14 @@ if status == 'BUILDED' and rec.after then
       blocker = blocker or {'wait', other, older.worker}
     end
   end
-  if blocker then return blocker end
-  rec.after = nil
+  if blocker then
+    if not rec.waits_since then
+      rec.waits_since = now
+      write_record(jobs, id, rec)
+    end
+    return blocker
+  end
+  rec.after, rec.waits_since = nil, nil
 end
 
 rec.outcome, rec.status, rec.retry, rec.posted = outcome, status, retry or nil, nil

@@ -7,9 +7,13 @@
 --   outcome        the end as JSON, byte for byte as the worker gave it; status: its status; retry: true when it is an
 --                  infrastructure failure; posted: true once it may have reached the dashboard
 --   after          ids of older jobs of the service whose end this one's BUILDED has to wait for
+--   barred         true once a newer job has waited too long for it: it may post no BUILDED any more
 --   hold_until     ms; an attempt of it that was lost may still have a post on the way until then
 --   lost_on        host of the worker that died with it, and lost_attempt: which attempt that was
 --   ended_at       ms; set once the job is over: the record stays for a while, so that a late cancel finds it
+--   builded        true once BUILDED may have reached the dashboard, whatever the end became after that
+--   waits_since    ms; since when its BUILDED waits for older jobs of the service
+--   adopted        true for an element that Redis cannot read: the worker that has it read the id
 --   resumed        nonce of the process that has it: took it, or took it up again
 -- The field '<id>/parked' holds the bytes of a second push of the same id. ('/' cannot be in an id.)
 -- Scripts read everything before their first write: a key of a wrong type then stops them with nothing done.
@@ -70,12 +74,12 @@ end
 
 -- 'cancelled' or 'superseded' where that takes the place of what is stored: an end that was not yet sent is voided, a
 -- BUILDED that may have been sent is followed by CANCELLED where the user cancelled, and stands where a newer job came: that one's
--- end follows. A FAILED that may have been sent stands.
+-- end follows, unless it was barred. A FAILED that may have been sent stands.
 local function voided(rec)
   if rec.status == 'CANCELLED' then return nil end
   if rec.status == 'FAILED' and rec.posted then return nil end
   if rec.cancelled then return 'cancelled' end
-  if rec.superseded_by and not (rec.status == 'BUILDED' and rec.posted) then return 'superseded' end
+  if rec.superseded_by and (rec.barred or not (rec.status == 'BUILDED' and rec.posted)) then return 'superseded' end
   return nil
 end
 

@@ -25,6 +25,7 @@ if tomb then rec.cancelled = true end
 if ARGV[8] ~= '' then
   -- it may have been sent before Redis forgot it
   rec.outcome, rec.status, rec.retry, rec.posted = ARGV[8], ARGV[9], ARGV[10] == '1' or nil, true
+  rec.builded = ARGV[9] ~= 'FAILED' or nil
 end
 if ARGV[6] ~= '' then
   rec.service = ARGV[6]

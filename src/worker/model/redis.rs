@@ -22,6 +22,8 @@ pub struct Record {
     pub superseded_by: Option<Job>,
     pub outcome: Option<End>,
     pub posted: bool,
+    /// BUILDED may have been posted, whatever the end became after that.
+    pub builded: bool,
     pub after: Vec<Job>,
     pub hold_until: u64,
     pub ended: bool,
@@ -216,6 +218,9 @@ impl Redis {
                 let gone = suspect.is_some_and(|s| self.lease(s).is_none());
                 let now = self.now;
                 let Some(older) = self.records.get_mut(&other) else { continue };
+                if matches!(older.outcome, Some(end) if !matches!(end, End::Builded(_))) && !older.builded {
+                    continue;
+                }
                 let mut waits = older.hold_until > now;
                 if let (false, Some(worker)) = (older.ended, older.worker) {
                     waits = true;
@@ -255,6 +260,7 @@ impl Redis {
             return Some(if record.posted { Answer::Contradicts } else { Answer::Stored });
         }
         record.posted = true;
+        record.builded |= matches!(record.outcome, Some(End::Builded(_)));
         self.records.insert(claim.job, record);
         Some(Answer::Stored)
     }

@@ -1,0 +1,81 @@
+//! What a newer deployment's BUILDED waits for: only for an older BUILDED that may be on its way, and not for ever.
+
+use std::time::Duration;
+
+use slipway::protocol::Code;
+use slipway::queue::{Claim, Fenced, Telling};
+
+use crate::rig::*;
+
+/// The older and the newer job of one service, both claimed; the older one has stored its end already if one is given.
+async fn two_of_one_service(redis: &Redis, worker: &Worker, end: Option<slipway::protocol::Outcome>) -> (Claim, Claim) {
+    redis.push(&job("older", "s1")).await;
+    let older = worker.claim().await;
+    if let Some(end) = end {
+        assert_eq!(worker.queue.store_outcome(&older, &end).await.unwrap(), Fenced::Stored);
+        assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Stored);
+    }
+    redis.push(&job("newer", "s1")).await;
+    (older, worker.claim().await)
+}
+
+/// Whether the newer one's BUILDED is still not stored when Redis has been asked a few times.
+async fn waits(worker: &Worker, newer: &Claim) -> bool {
+    tokio::time::timeout(Duration::from_secs(2), worker.queue.store_outcome(newer, &builded())).await.is_err()
+}
+
+/// As if the newer one had waited for so long already.
+async fn has_waited(redis: &Redis, minutes: u64) {
+    let edit = "local r = cjson.decode(redis.call('HGET', KEYS[1], 'newer')) \
+        r.waits_since = r.waits_since - tonumber(ARGV[1]) * 60000 \
+        return redis.call('HSET', KEYS[1], 'newer', cjson.encode(r))";
+    let _: i64 = redis.cmd(&["EVAL", edit, "1", "{q}:jobs", &minutes.to_string()]).await;
+}
+
+#[tokio::test]
+async fn a_builded_does_not_wait_for_an_older_end_that_is_no_builded() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    // Its FAILED is posted over and over, for the dashboard does not take it.
+    let (older, newer) = two_of_one_service(&redis, &worker, Some(failed(Code::DockerfileStepFailed))).await;
+    assert_eq!(within(10, worker.queue.store_outcome(&newer, &builded())).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Stored, "the older end is still told");
+}
+
+#[tokio::test]
+async fn a_builded_does_not_wait_for_an_older_job_that_gave_way_to_it() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let (older, newer) = two_of_one_service(&redis, &worker, None).await;
+    assert_eq!(worker.queue.store_outcome(&older, &builded()).await.unwrap(), Fenced::Superseded { by: id("newer") });
+    assert_eq!(within(10, worker.queue.store_outcome(&newer, &builded())).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_builded_waits_for_an_older_builded_that_may_be_on_its_way_also_when_it_was_cancelled_since() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let (older, newer) = two_of_one_service(&redis, &worker, Some(builded())).await;
+    assert!(waits(&worker, &newer).await);
+    let producer = slipway::queue::Producer::connect(&redis.config()).await.unwrap();
+    producer.cancel(&id("older")).await.unwrap();
+    assert_eq!(worker.queue.store_outcome(&older, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert!(waits(&worker, &newer).await, "its BUILDED may still be on the way");
+    worker.queue.acknowledge(&older).await.unwrap();
+    assert_eq!(within(10, worker.queue.store_outcome(&newer, &builded())).await.unwrap(), Fenced::Stored);
+}
+
+#[tokio::test]
+async fn a_builded_waits_ten_minutes_at_most_and_then_the_older_one_may_post_none() {
+    let redis = Redis::start().await;
+    let worker = Worker::start(&redis.config(), tempfile::tempdir().unwrap(), Duration::from_secs(1)).await;
+    let (older, newer) = two_of_one_service(&redis, &worker, Some(builded())).await;
+    assert!(waits(&worker, &newer).await);
+    has_waited(&redis, 9).await;
+    assert!(waits(&worker, &newer).await);
+    has_waited(&redis, 2).await;
+    assert_eq!(within(30, worker.queue.store_outcome(&newer, &builded())).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Superseded { by: id("newer") });
+    assert_eq!(worker.queue.store_outcome(&older, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Stored, "CANCELLED is told");
+}
