@@ -55,6 +55,8 @@ async fn run(jobs: usize, concurrency: usize) {
         port,
         username: None,
         password: None,
+        database: 0,
+        tls: None,
         queue_name: "builder-queue".into(),
         cancel_channel: "builder:cancel".into(),
         max_job_bytes: 4 << 20,

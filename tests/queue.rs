@@ -22,5 +22,9 @@ mod late;
 mod older;
 #[path = "queue/servers.rs"]
 mod servers;
+#[path = "queue/standing_in.rs"]
+mod standing_in;
+#[path = "queue/tls.rs"]
+mod tls;
 #[path = "queue/trouble.rs"]
 mod trouble;

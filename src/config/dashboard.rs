@@ -54,6 +54,11 @@ fn key(r: &mut Reader) -> Option<SecretString> {
     if key.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
         return Some(key);
     }
+    let text = key.expose_secret();
+    if text.trim() != text {
+        // The reader has noted that already.
+        return None;
+    }
     r.reject("API_KEY", "has a character that cannot stand in an HTTP header (a space, a new line, or one outside ASCII)");
     None
 }

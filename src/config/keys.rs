@@ -32,10 +32,14 @@ pub const KEYS: &[Key] = &[
     open("worker.retry_limit", "RETRY_LIMIT"),
     open("worker.retry_window", "RETRY_WINDOW"),
     open("worker.min_free_disk", "MIN_FREE_DISK"),
+    secret("redis.url", "REDIS_URL"),
     open("redis.host", "REDIS_HOST"),
     open("redis.port", "REDIS_PORT"),
     open("redis.username", "REDIS_USERNAME"),
     secret("redis.password", "REDIS_PASSWORD"),
+    open("redis.db", "REDIS_DB"),
+    open("redis.tls", "REDIS_TLS"),
+    open("redis.tls_ca_file", "REDIS_TLS_CA_FILE"),
     open("redis.queue_name", "REDIS_QUEUE_NAME"),
     open("redis.cancel_channel_name", "REDIS_CANCEL_CHANNEL_NAME"),
     open("redis.max_job_bytes", "MAX_JOB_BYTES"),
@@ -98,6 +102,25 @@ pub fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> Optio
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k)
 }
+
+/// What other programs call a setting of Redis, and its name here. Without a warning it would have no effect and nobody would know.
+pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
+    ("REDIS_URI", "REDIS_URL"),
+    ("REDIS_TLS_URL", "REDIS_URL"),
+    ("REDIS_CONNECTION_STRING", "REDIS_URL"),
+    ("REDIS_ADDR", "REDIS_HOST and REDIS_PORT"),
+    ("REDIS_ADDRESS", "REDIS_HOST and REDIS_PORT"),
+    ("REDIS_USER", "REDIS_USERNAME"),
+    ("REDIS_PASS", "REDIS_PASSWORD"),
+    ("REDIS_DATABASE", "REDIS_DB"),
+    ("REDIS_SSL", "REDIS_TLS"),
+    ("REDIS_USE_TLS", "REDIS_TLS"),
+    ("REDIS_TLS_ENABLED", "REDIS_TLS"),
+    ("REDIS_TLS_CA", "REDIS_TLS_CA_FILE"),
+    ("REDIS_TLS_CA_CERT", "REDIS_TLS_CA_FILE"),
+    ("REDIS_CA_FILE", "REDIS_TLS_CA_FILE"),
+    ("REDIS_CA_CERT", "REDIS_TLS_CA_FILE"),
+];
 
 /// The variable that one of another name in a `.env` is likely a slip for. Strict, for a `.env` holds other programs' variables too.
 pub(super) fn misspelt(written: &str) -> Option<String> {

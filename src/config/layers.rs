@@ -9,7 +9,7 @@ use config::{FileFormat, Map, Source, Value, ValueKind};
 
 use super::dotenv::DotEnv;
 use super::errors::ConfigError;
-use super::keys::{KEYS, Key, misspelt, nearest};
+use super::keys::{KEYS, Key, OTHER_NAMES, misspelt, nearest};
 use super::surroundings::Surroundings;
 
 /// The defaults, with their explanation.
@@ -148,6 +148,7 @@ impl Reading<'_> {
                 let slips = variables.keys().filter_map(|name| Some((name, meant(name)?)));
                 self.warnings
                     .extend(slips.map(|(name, meant)| format!("{origin}: unknown setting {name}; did you mean {meant}?")));
+                self.other_names(&origin, |name| variables.get(name).is_some_and(|value| !value.is_empty()));
                 self.variables(&origin, |name| Ok(variables.get(name).cloned()))
             }
             Ok(Err(_)) => {
@@ -178,10 +179,20 @@ impl Reading<'_> {
     }
 
     fn environment(&mut self, from: &Surroundings) -> Layer {
+        self.other_names("environment", |name| from.environment.get(OsStr::new(name)).is_some_and(|value| !value.is_empty()));
         self.variables("environment", |name| match from.environment.get(OsStr::new(name)) {
             Some(value) => value.to_str().map(|v| Some(v.to_owned())).ok_or("is not UTF-8 text"),
             None => Ok(None),
         })
+    }
+
+    /// Variables that set the same thing elsewhere, where ours is not set.
+    fn other_names(&mut self, origin: &str, is_set: impl Fn(&str) -> bool) {
+        for (other, ours) in OTHER_NAMES {
+            if is_set(other) && !ours.split(" and ").any(&is_set) && misspelt(other).is_none() {
+                self.warnings.push(format!("{origin}: {other} is no setting of Slipway and has no effect; did you mean {ours}?"));
+            }
+        }
     }
 
     /// `NAME` and `NAME_FILE` of every key. An empty value is none.

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::keys::{KEYS, Key};
 use super::layers::Layers;
 use super::reader::Reader;
+use super::redis_url::RedisUrl;
 use super::surroundings::Surroundings;
 use super::{
     BuildConfig, BuildpacksConfig, Config, ConfigErrors, DashboardAddress, DashboardConfig, GitConfig, LoggingConfig,
@@ -110,7 +111,10 @@ impl Settings {
     /// Every secret that is set, whether its command needs it or not.
     pub fn secrets(&self) -> Vec<SecretString> {
         let secrets = KEYS.iter().filter(|k| k.secret).filter_map(|k| self.layers.values.get(k.name));
-        secrets.filter(|raw| !raw.value.is_empty()).map(|raw| SecretString::from(raw.value.as_str())).collect()
+        let whole = secrets.filter(|raw| !raw.value.is_empty()).map(|raw| SecretString::from(raw.value.as_str()));
+        // A message may quote the password without the URL around it.
+        let url = self.layers.values.get("redis.url").and_then(|raw| RedisUrl::parse(&raw.value).ok());
+        whole.chain(url.and_then(|url| url.password)).collect()
     }
 
     fn entries(&self) -> Vec<Entry> {

@@ -13,6 +13,10 @@ mod loaded;
 mod logging;
 mod queue;
 mod reader;
+#[cfg(test)]
+mod redis_tests;
+mod redis_tls;
+mod redis_url;
 mod registry;
 mod surroundings;
 #[cfg(test)]
@@ -31,6 +35,7 @@ pub use layers::DEFAULT_TOML;
 pub use loaded::{Entry, Loaded, Settings, SingleBuildConfig};
 pub use logging::{LogFormat, LoggingConfig};
 pub use queue::QueueConfig;
+pub use redis_tls::TlsTrust;
 pub use registry::{AwsKeys, EcrConfig, GenericRegistryConfig, RegistryConfig};
 pub use surroundings::{SYSTEM_FILE, Surroundings, TerminalHints, named_variable, names_a_proxy};
 pub use units::duration;

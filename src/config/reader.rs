@@ -65,6 +65,7 @@ impl<'s> Reader<'s> {
         given
     }
 
+    /// A secret that has to be there.
     pub(super) fn secret(&mut self, env: &str) -> Option<SecretString> {
         let given = self.given_secret(env);
         if given.is_none() {
@@ -73,8 +74,20 @@ impl<'s> Reader<'s> {
         given
     }
 
-    pub(super) fn given_secret(&self, env: &str) -> Option<SecretString> {
-        self.given(env).map(SecretString::from)
+    /// A blank or a new line at a secret's ends is never meant (`$(cat file; echo)`), and would be refused by its part for ever
+    /// with words that do not name it.
+    pub(super) fn given_secret(&mut self, env: &str) -> Option<SecretString> {
+        let text = self.given(env)?;
+        let (ends, starts) = (text.trim_end() != text, text.trim_start() != text);
+        if ends || starts {
+            let what = if text.ends_with(['\n', '\r']) { "a new line" } else { "a blank" };
+            let place = if ends { "ends" } else { "begins" };
+            self.reject(
+                env,
+                &format!("{place} with {what}. Take it out, or set {env}_FILE to a file that holds it: new lines at its end are taken off"),
+            );
+        }
+        Some(SecretString::from(text))
     }
 
     /// A value that `check` understands, or an error whose sentence goes on with what `check` says.
@@ -153,6 +166,14 @@ pub(super) fn flag(text: &str) -> Result<bool, &'static str> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err("is neither true nor false"),
     }
+}
+
+/// A name that is compared to the byte: a new line at its end would make it another one, without a word.
+pub(super) fn whole(text: &str) -> Result<String, &'static str> {
+    if text.trim() != text || text.chars().any(char::is_control) {
+        return Err("has a blank or a new line at its ends, or a control character within; take it out");
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn http_url(text: &str) -> Result<Url, &'static str> {

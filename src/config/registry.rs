@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::reader::{Reader, flag, host_and_port, http_url};
+use super::reader::{Reader, flag, host_and_port, http_url, whole};
 
 #[derive(Debug, Clone)]
 pub enum RegistryConfig {
@@ -121,7 +121,7 @@ impl GenericRegistryConfig {
     fn read(r: &mut Reader) -> Option<Self> {
         let host = r.parsed("REGISTRY_HOST", host_and_port);
         let repository_prefix = r.given_parsed("REGISTRY_REPOSITORY_PREFIX", repository_prefix);
-        let username = r.given("REGISTRY_USERNAME").map(str::to_owned);
+        let username = r.given_parsed("REGISTRY_USERNAME", whole)?;
         let password = r.given_secret("REGISTRY_PASSWORD");
         let insecure = r.parsed("REGISTRY_INSECURE", |text| if text == "auto" { Ok(None) } else { flag(text).map(Some) });
         if username.is_some() != password.is_some() {

@@ -9,13 +9,13 @@ use secrecy::ExposeSecret;
 use super::*;
 
 /// A working directory, a system file and an environment of their own.
-struct Place {
+pub(super) struct Place {
     dir: tempfile::TempDir,
     surroundings: Surroundings,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let surroundings = Surroundings {
             chosen_file: None,
@@ -26,14 +26,14 @@ impl Place {
         Self { dir, surroundings }
     }
     /// The least that a worker needs.
-    fn minimal() -> Self {
+    pub(super) fn minimal() -> Self {
         Self::new().env("API_KEY", "key-from-env").env("REGISTRY_HOST", "127.0.0.1:5000")
     }
-    fn env(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn env(mut self, name: &str, value: &str) -> Self {
         self.surroundings.environment.insert(name.into(), value.into());
         self
     }
-    fn file(self, name: &str, text: &str) -> Self {
+    pub(super) fn file(self, name: &str, text: &str) -> Self {
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
@@ -42,10 +42,10 @@ impl Place {
     fn path(&self) -> &Path {
         self.dir.path()
     }
-    fn load(&self) -> Loaded {
+    pub(super) fn load(&self) -> Loaded {
         Config::load(&self.surroundings).unwrap_or_else(|e| panic!("{e}"))
     }
-    fn errors(&self) -> String {
+    pub(super) fn errors(&self) -> String {
         match Config::load(&self.surroundings) {
             Ok(_) => panic!("the configuration was taken"),
             Err(e) => e.to_string(),

@@ -40,6 +40,8 @@ pub const COMMANDS: &[&str] = &[
     "publish",
     "rpop",
     "rpush",
+    // where REDIS_DB is not 0
+    "select",
     "set",
     "setnx",
     "subscribe",
@@ -62,8 +64,13 @@ pub fn rule(keys: &Keys, cancel_channel: &str) -> String {
     format!("~{} ~{} resetchannels &{cancel_channel} &{} {}", keys.queue, keys.pattern(), keys.notices, commands.join(" "))
 }
 
-/// Without these the protocol works, a little slower or less well informed.
-const DISPENSABLE: &[&str] = &["publish", "info", "type"];
+/// Commands that the protocol works without, and what is lost.
+const DISPENSABLE: &[(&str, &str)] = &[
+    ("blmove", "a new job is noticed up to a second later"),
+    ("info", "a restart of Redis and a memory policy that throws jobs away are not noticed"),
+    ("publish", "a cancel reaches the worker that has the job up to 10 s later"),
+    ("type", "a key of a wrong type is not named"),
+];
 
 /// Tries the rights of the user that is logged in: the commands and keys that it lacks, in words. Changes nothing but one key of
 /// its own, which is removed again.
@@ -100,9 +107,9 @@ pub(super) async fn lacking(link: &Link, keys: &Keys) -> Result<Vec<String>, Que
     Ok(lacking)
 }
 
-/// Whether the protocol works without that right.
-pub(super) fn is_dispensable(right: &str) -> bool {
-    DISPENSABLE.contains(&right)
+/// What is lost without that right, where the protocol works without it.
+pub(super) fn lost_without(right: &str) -> Option<&'static str> {
+    DISPENSABLE.iter().find(|(name, _)| *name == right).map(|(_, lost)| *lost)
 }
 
 #[cfg(test)]

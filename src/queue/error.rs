@@ -5,13 +5,20 @@ use redis::{ErrorKind, RedisError};
 /// Why Redis did not do what was asked. `Display` names the address, the cause and the cure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
-    #[error("Redis at {address} cannot be reached: {cause}. Check REDIS_HOST and REDIS_PORT, and that Redis runs.")]
+    #[error(
+        "Redis at {address} cannot be reached: {cause}. Check REDIS_HOST and REDIS_PORT (or REDIS_URL), and that Redis runs."
+    )]
     Unreachable { address: String, cause: String },
-    #[error("Redis at {address} refused the login: {cause}. Check REDIS_USERNAME and REDIS_PASSWORD.")]
+    #[error("Redis at {address} refused the login: {cause}. Check REDIS_USERNAME and REDIS_PASSWORD, or those in REDIS_URL.")]
     Denied { address: String, cause: String },
     /// The login is right, but the user lacks a right that the protocol needs.
     #[error("Redis at {address} does not allow its user what the queue needs: {cause}. Grant it: {rule}")]
     NoRights { address: String, cause: String, rule: String },
+    /// The server has no such command: it was renamed (`rename-command`), or something else than Redis stands there.
+    #[error(
+        "Redis at {address} lacks a command that the queue needs: {cause}. Take its rename-command away, or point REDIS_URL at a Redis that has it."
+    )]
+    NoCommand { address: String, cause: String },
     #[error("Redis at {address} answered: {cause}")]
     Refused { address: String, cause: String },
     /// Redis answers, but cannot or may not do it now. It is tried again.
@@ -43,6 +50,11 @@ pub(super) fn explain(address: &str, error: &RedisError, rule: &str) -> QueueErr
     }
 }
 
+/// Whether the server does not know the command that it was sent.
+pub(super) fn is_missing(error: &RedisError) -> bool {
+    matches!(word(&said(error)), Word::NoCommand)
+}
+
 /// Puts the server's own words (code and text) into ours.
 pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError {
     let (address, said) = (address.to_owned(), one_line(said));
@@ -56,7 +68,7 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         Word::NoPerm => QueueError::NoRights { address, cause: said, rule: rule.to_owned() },
         Word::ReadOnly => trouble(
             REPLICA,
-            "Point REDIS_HOST at the primary; after a failover this ends by itself once the address leads there.",
+            "Point REDIS_HOST (or REDIS_URL) at the primary; after a failover this ends by itself once the address leads there.",
         ),
         Word::Misconf => trouble(
             "cannot write its snapshot and therefore refuses writes",
@@ -71,14 +83,27 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         Word::WrongType => QueueError::WrongType { address, what: said },
         Word::Cluster => trouble(
             "is a cluster whose other node owns this queue, or is not whole",
-            "Point REDIS_HOST at the node that owns the slot of REDIS_QUEUE_NAME.",
+            &match moved_to(&said) {
+                Some(node) => {
+                    format!("Point REDIS_HOST and REDIS_PORT (or REDIS_URL) at {node}: it owns the slot of REDIS_QUEUE_NAME.")
+                }
+                None => "Point REDIS_HOST (or REDIS_URL) at the node that owns the slot of REDIS_QUEUE_NAME.".to_owned(),
+            },
         ),
+        Word::Protected => trouble(
+            PROTECTED,
+            "Give it a password (requirepass, or an ACL user) and set REDIS_PASSWORD, or bind it to an address that only its workers reach.",
+        ),
+        Word::TooManyClients => trouble(FULL, "Raise its maxclients, or close connections of others (CLIENT LIST)."),
+        Word::NoCommand => QueueError::NoCommand { address, cause: said },
         Word::MasterDown => trouble("is a replica without its primary", "Point REDIS_HOST at the primary, or wait for it."),
         Word::Other => QueueError::Refused { address, cause: said },
     }
 }
 
 const REPLICA: &str = "is a read-only replica";
+const PROTECTED: &str = "takes no connections from other hosts while it has no password";
+const FULL: &str = "has as many clients as it takes";
 
 enum Word {
     Denied,
@@ -91,6 +116,9 @@ enum Word {
     WrongType,
     Cluster,
     MasterDown,
+    Protected,
+    TooManyClients,
+    NoCommand,
     Other,
 }
 
@@ -117,9 +145,21 @@ fn word(said: &str) -> Word {
         Word::Cluster
     } else if is("MASTERDOWN") {
         Word::MasterDown
+    } else if is("DENIED") && said.contains("protected mode") {
+        Word::Protected
+    } else if said.contains("max number of clients") {
+        Word::TooManyClients
+    } else if said.to_ascii_lowercase().contains("unknown command") || said.contains("Unknown Redis command") {
+        Word::NoCommand
     } else {
         Word::Other
     }
+}
+
+/// The node that a cluster names in `MOVED 3999 10.0.0.1:6381`.
+fn moved_to(said: &str) -> Option<&str> {
+    let mut words = said.split(' ').skip_while(|w| !matches!(*w, "MOVED" | "ASK")).skip(2);
+    words.next().filter(|node| node.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()))
 }
 
 /// Code and text as the server sent them. Redis' errors name keys and commands, never values.
@@ -146,13 +186,17 @@ fn io_cause(error: &RedisError) -> String {
 }
 
 impl QueueError {
-    /// Whether the user lacks rights, so that only the plain way is left.
+    /// Whether the user lacks a right, or the server a command, so that something else has to do without.
     pub(super) fn is_rights(&self) -> bool {
-        matches!(self, QueueError::NoRights { .. })
+        matches!(self, QueueError::NoRights { .. } | QueueError::NoCommand { .. })
     }
     /// Whether the address may lead to another server by now: after a failover the old primary is a replica.
     pub(super) fn wants_new_connection(&self) -> bool {
         matches!(self, QueueError::Trouble { cause, .. } if cause.starts_with(REPLICA))
+    }
+    /// Whether the server closes the connection behind these words.
+    pub(super) fn closes_the_connection(&self) -> bool {
+        matches!(self, QueueError::Trouble { cause, .. } if cause.starts_with(PROTECTED) || cause.starts_with(FULL))
     }
 }
 
@@ -176,7 +220,13 @@ mod tests {
             ("OOM command not allowed when used memory > 'maxmemory'.", "maxmemory", "Raise"),
             ("LOADING Redis is loading the dataset in memory", "loading", "Wait"),
             ("WRONGTYPE Operation against a key holding the wrong kind of value", "wrong type", "Rename"),
-            ("MOVED 3999 127.0.0.1:6381", "cluster", "slot"),
+            ("MOVED 3999 127.0.0.1:6381", "cluster", "at 127.0.0.1:6381: it owns the slot"),
+            ("ERR Error running script: MOVED 3999 [::1]:6381", "cluster", "at [::1]:6381"),
+            ("CLUSTERDOWN Hash slot not served", "cluster", "the node that owns the slot"),
+            ("DENIED Redis is running in protected mode because protected mode is enabled", "no password", "requirepass"),
+            ("ERR max number of clients reached", "as many clients", "maxclients"),
+            ("ERR unknown command 'EVALSHA', with args beginning with: ", "lacks a command", "rename-command"),
+            ("ERR Unknown Redis command called from script script: x", "lacks a command", "rename-command"),
         ] {
             let text = told(said);
             assert!(text.contains("10.0.0.1:6379") && text.contains(cause) && text.contains(cure), "{said}: {text}");

@@ -1,59 +1,21 @@
 //! The connection that scripts run on: one, shared, made anew when it broke.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, Value};
+use redis::{RedisError, Value};
 use tokio::sync::Mutex;
 
-use super::dial::{ANSWER, Dial};
+use super::dial::{Dial, Multiplexed};
 use super::error::{QueueError, explain};
 use super::keys::Keys;
 use super::script::{Answer, Call};
-
-/// What the server said of itself when the connection was made. All `None` where the user may not ask (`INFO`).
-#[derive(Debug, Clone, Default)]
-pub(super) struct Server {
-    pub(super) version: Option<(u32, u32)>,
-    pub(super) run_id: Option<String>,
-    pub(super) eviction: Option<String>,
-}
-
-impl Server {
-    fn read(info: &str) -> Self {
-        let field =
-            |name: &str| info.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(|v| v.trim_end().to_owned());
-        let version = field("redis_version").and_then(|v| {
-            let mut parts = v.split('.').map(|p| p.parse().ok());
-            Some((parts.next()??, parts.next()??))
-        });
-        Self { version, run_id: field("run_id"), eviction: field("maxmemory_policy") }
-    }
-    pub(super) fn is_too_old(&self) -> bool {
-        self.version.is_some_and(|v| v < (6, 2))
-    }
-    /// What in its settings endangers the queue, each with the cure.
-    pub(super) fn advice(&self, address: &str) -> Vec<String> {
-        let policy = self.eviction.as_deref().filter(|p| *p != "noeviction");
-        let eviction = policy.map(|p| {
-            format!(
-                "Redis at {address} may throw keys of the queue away when its memory is full (maxmemory-policy {p}), leases and jobs \
-                 among them. Set maxmemory-policy noeviction."
-            )
-        });
-        eviction.into_iter().collect()
-    }
-    /// Scripts with flags came with Redis 7; unknown counts as older.
-    fn takes_flags(&self) -> bool {
-        self.version.is_some_and(|v| v >= (7, 0))
-    }
-}
+use super::server::Server;
 
 /// The shared connection.
 pub(super) struct Link {
     pub(super) dial: Dial,
-    client: redis::Client,
     /// Read with every command, so by a lock that nobody waits with.
     open: RwLock<Option<Arc<Open>>>,
     /// Held by who connects.
@@ -67,26 +29,28 @@ struct Dialing {
 }
 
 struct Open {
-    connection: MultiplexedConnection,
+    shared: Multiplexed,
     since: Instant,
     server: Arc<Server>,
+    /// The server has no EVALSHA for this user: scripts are sent as their text.
+    by_text: AtomicBool,
 }
 
 impl Link {
-    pub(super) fn new(dial: Dial) -> Result<Self, QueueError> {
-        Ok(Self { client: dial.client()?, dial, open: RwLock::default(), dialing: Mutex::default() })
+    pub(super) fn new(dial: Dial) -> Self {
+        Self { dial, open: RwLock::default(), dialing: Mutex::default() }
     }
     /// Runs a script. Every one is idempotent: after an error the caller may run it again.
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Answer, QueueError> {
         let open = self.open().await?;
-        let answer = call.run(&mut open.connection.clone(), open.server.takes_flags()).await;
+        let answer = call.run(&mut open.shared.connection.clone(), open.server.takes_flags(), &open.by_text).await;
         let value = self.judge(&open, answer)?;
         Answer::read(value).ok_or_else(|| self.dial.said("a script answered in another shape"))
     }
     /// Runs a plain command.
     pub(super) async fn command(&self, cmd: &redis::Cmd) -> Result<Value, QueueError> {
         let open = self.open().await?;
-        let answer = cmd.query_async(&mut open.connection.clone()).await;
+        let answer = cmd.query_async(&mut open.shared.connection.clone()).await;
         self.judge(&open, answer)
     }
     /// Names the key that is of a wrong type, where that is the trouble.
@@ -138,9 +102,10 @@ impl Link {
             return Err(error.clone());
         }
         match self.connect().await {
-            Ok((connection, server)) => {
+            Ok((shared, server)) => {
                 *dialing = Dialing::default();
-                let open = Arc::new(Open { connection, since: Instant::now(), server: Arc::new(server) });
+                let (since, server) = (Instant::now(), Arc::new(server));
+                let open = Arc::new(Open { shared, since, server, by_text: AtomicBool::new(false) });
                 *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
                 Ok(open)
             }
@@ -151,18 +116,13 @@ impl Link {
             }
         }
     }
-    async fn connect(&self) -> Result<(MultiplexedConnection, Server), QueueError> {
-        let told = |e: &RedisError| explain(&self.dial.address, e, &self.dial.rule);
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| told(&e))?;
-        let server = match redis::cmd("INFO").query_async::<String>(&mut connection).await {
-            Ok(info) => Server::read(&info),
-            Err(e) => match told(&e) {
-                QueueError::NoRights { .. } => Server::default(),
-                other => return Err(other),
-            },
-        };
-        Ok((connection, server))
+    async fn connect(&self) -> Result<(Multiplexed, Server), QueueError> {
+        let mut shared = self.dial.shared().await?;
+        let server = Server::ask(&mut shared.connection).await.map_err(|e| explain(&self.dial.address, &e, &self.dial.rule))?;
+        if server.is_sentinel() {
+            return Err(self.dial.is_sentinel(server.primary.as_deref()));
+        }
+        Ok((shared, server))
     }
 }
 

@@ -21,8 +21,11 @@ mod reap;
 mod resp;
 mod restore;
 mod script;
+mod server;
 mod shared;
+mod stream;
 mod subscription;
+mod tls;
 mod trouble;
 mod wake;
 mod window;
@@ -89,28 +92,30 @@ impl Queue {
     /// renews this worker's lease, [`QueueError::Name`] for a queue name that cannot be used: calling again does not help.
     pub async fn connect(config: &QueueConfig, identity: WorkerIdentity, post_timeout: Duration) -> Result<Queue, QueueError> {
         let keys = Keys::of(&config.queue_name)?;
-        let dial = Dial::new(config, rule(&keys, &config.cancel_channel));
-        let findings = inspect(&Link::new(dial.clone())?, &keys, &dial).await?;
+        let dial = Dial::new(config, rule(&keys, &config.cancel_channel))?;
+        let findings = inspect(&Link::new(dial.clone()), &keys, &dial).await?;
         for advice in &findings.advice {
             warn!("{advice}");
         }
         let cancel_channel = config.cancel_channel.clone();
-        let (needed, dispensable): (Vec<_>, Vec<_>) = findings.lacking.into_iter().partition(|l| !access::is_dispensable(l));
+        let (needed, dispensable): (Vec<_>, Vec<_>) =
+            findings.lacking.into_iter().partition(|l| access::lost_without(l).is_none());
         if !needed.is_empty() {
             let lacking = needed.join(", ");
             warn!("{} lacks for the queue's protocol: {lacking}. {} Grant it: {}", dial.address, plain::LOST, dial.rule);
-            let plain = Plain::new(dial.clone(), keys, config.max_job_bytes)?;
+            let plain = Plain::new(dial.clone(), keys, config.max_job_bytes);
             return Ok(Queue { mode: Mode::Plain(Arc::new(plain)), dial, cancel_channel });
         }
         if !dispensable.is_empty() {
             warn!(
-                "The Redis user lacks: {}. It works without, but tells less, and later. Grant it: {}",
-                dispensable.join(", "),
+                "{} does not have these commands, or its user may not use them: {}. The queue works without them. Grant: {}",
+                dial.address,
+                losses(&dispensable),
                 dial.rule
             );
         }
         let memory = remember(&identity).await;
-        let mut shared = Shared::new(config, keys, &dial, identity, memory, post_timeout)?;
+        let mut shared = Shared::new(config, keys, &dial, identity, memory, post_timeout);
         shared.take_lease().await?;
         let shared = Arc::new(shared);
         // Before anything is claimed: a process that dies soon has to be told which Redis it spoke to.
@@ -123,8 +128,8 @@ impl Queue {
     /// When Redis cannot be reached or refuses the login.
     pub async fn check(config: &QueueConfig) -> Result<Findings, QueueError> {
         let keys = Keys::of(&config.queue_name)?;
-        let dial = Dial::new(config, rule(&keys, &config.cancel_channel));
-        inspect(&Link::new(dial.clone())?, &keys, &dial).await
+        let dial = Dial::new(config, rule(&keys, &config.cancel_channel))?;
+        inspect(&Link::new(dial.clone()), &keys, &dial).await
     }
     /// Starts the lease keeper, the cancel subscription and the reaper on `tasks`; they end with `stop`, the lease is
     /// released by `release`. `notices` has a bounded capacity. To be called once.
@@ -295,8 +300,17 @@ impl Queue {
     }
 }
 
+/// Commands that are done without, each with what is lost.
+fn losses(commands: &[String]) -> String {
+    let each = |name: &String| format!("{name} ({})", access::lost_without(name).unwrap_or("unknown"));
+    commands.iter().map(each).collect::<Vec<_>>().join(", ")
+}
+
 async fn inspect(link: &Link, keys: &Keys, dial: &Dial) -> Result<Findings, QueueError> {
     let (server, _) = link.session().await?;
+    if server.is_replica {
+        return Err(dial.said("READONLY: its role is replica"));
+    }
     let mut findings = Findings { rule: dial.rule.clone(), advice: server.advice(&dial.address), lacking: Vec::new() };
     if server.is_too_old() {
         findings.lacking.push("Redis 6.2 or newer (LMOVE and BLMOVE)".to_owned());

@@ -65,9 +65,9 @@ struct Ids {
 }
 
 impl Plain {
-    pub(super) fn new(dial: Dial, keys: Keys, max_job_bytes: usize) -> Result<Self, QueueError> {
-        let link = Link::new(dial.clone())?;
-        Ok(Self { dial, link, keys, max_job_bytes, pop: Default::default(), state: Mutex::default() })
+    pub(super) fn new(dial: Dial, keys: Keys, max_job_bytes: usize) -> Self {
+        let link = Link::new(dial.clone());
+        Self { dial, link, keys, max_job_bytes, pop: Default::default(), state: Mutex::default() }
     }
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

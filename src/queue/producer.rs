@@ -22,7 +22,7 @@ impl Producer {
     pub async fn connect(config: &QueueConfig) -> Result<Producer, QueueError> {
         let keys = Keys::of(&config.queue_name)?;
         let rule = super::access::rule(&keys, &config.cancel_channel);
-        let link = Link::new(Dial::new(config, rule))?;
+        let link = Link::new(Dial::new(config, rule)?);
         link.session().await?;
         Ok(Producer { link, keys, cancel_channel: config.cancel_channel.clone() })
     }

@@ -1,6 +1,10 @@
 //! The scripts, each in the two bodies that the versions of Redis take, and how one is called.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+
+use super::error::is_missing;
 
 /// One script of `scripts/`.
 #[derive(Debug)]
@@ -108,16 +112,38 @@ impl<'a> Call<'a> {
         }
         cmd
     }
-    /// By its hash; by its text where the server does not know it (yet, or after a restart).
-    pub(super) async fn run(&self, connection: &mut redis::aio::MultiplexedConnection, roomy: bool) -> Result<Value, RedisError> {
+    /// By its hash; by its text where the server does not know it (yet, or after a restart), or takes none by its hash (`by_text`).
+    pub(super) async fn run(
+        &self,
+        connection: &mut redis::aio::MultiplexedConnection,
+        roomy: bool,
+        by_text: &AtomicBool,
+    ) -> Result<Value, RedisError> {
         let body = if roomy { &self.script.roomy } else { &self.script.plain };
+        if by_text.load(Ordering::Relaxed) {
+            return self.command("EVAL", &body.text).query_async(connection).await;
+        }
         match self.command("EVALSHA", &body.sha).query_async(connection).await {
             Err(e) if e.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.command("EVAL", &body.text).query_async(connection).await
             }
+            Err(refused) if is_missing(&refused) || forbids(&refused, "evalsha") => {
+                let answer = self.command("EVAL", &body.text).query_async(connection).await;
+                match &answer {
+                    Err(e) if is_missing(e) || forbids(e, "eval") => return Err(refused),
+                    _ => by_text.store(true, Ordering::Relaxed),
+                }
+                answer
+            }
             answer => answer,
         }
     }
+}
+
+/// Whether the user may not send this command itself, whatever it is about.
+fn forbids(error: &RedisError, command: &str) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        && error.detail().is_some_and(|text| text.contains(&format!("'{command}'")))
 }
 
 /// A script's answer: a flat list of strings (or one number, as a string).

@@ -72,9 +72,9 @@ impl Shared {
         identity: WorkerIdentity,
         memory: Memory,
         post_timeout: Duration,
-    ) -> Result<Self, QueueError> {
-        Ok(Self {
-            link: Link::new(dial.clone())?,
+    ) -> Self {
+        Self {
+            link: Link::new(dial.clone()),
             wake: Mutex::new(Wake::new(dial.clone())),
             claimed: keys.claimed(&identity.id),
             lease: keys.lease(&identity.id),
@@ -94,7 +94,7 @@ impl Shared {
             seen: std::sync::Mutex::default(),
             recognising: Mutex::default(),
             memory,
-        })
+        }
     }
     pub(super) fn worker(&self) -> &str {
         &self.identity.id

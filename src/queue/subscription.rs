@@ -58,9 +58,11 @@ impl<'a> Subscription<'a> {
                 continue;
             };
             let reply = reply?;
-            self.asked = false;
+            let was_asked = std::mem::replace(&mut self.asked, false);
             let mut parts = match reply {
                 Reply::Array(parts) => parts.into_iter(),
+                // A refused PING is a sign of life too.
+                Reply::Error(_) if was_asked => continue,
                 Reply::Error(text) => return Err(self.dial.said(&text)),
                 _ => continue,
             };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::dial::{ANSWER, Dial, Line};
 use super::error::QueueError;
@@ -17,15 +17,25 @@ pub(super) struct Wake {
     line: Option<Line>,
     /// A move was asked for and not answered yet.
     asked: bool,
+    /// The server has no blocking move for this user: the list is looked at once a second instead.
+    polls: bool,
 }
 
 impl Wake {
     pub(super) fn new(dial: Dial) -> Self {
-        Self { dial, line: None, asked: false }
+        Self { dial, line: None, asked: false, polls: false }
     }
     /// Waits until an element came, at most a second. Cancel-safe: the next call waits for the same reply.
     pub(super) async fn wait(&mut self, keys: &Keys) -> Result<(), QueueError> {
+        if self.polls {
+            sleep(BLOCK).await;
+            return Ok(());
+        }
         let result = self.ask(keys).await;
+        if result.as_ref().is_err_and(QueueError::is_rights) {
+            (self.polls, self.line) = (true, None);
+            return Ok(());
+        }
         if result.is_err() {
             self.line = None;
         }

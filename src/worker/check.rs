@@ -80,10 +80,13 @@ fn try_to_write(work_dir: &Path) -> std::io::Result<()> {
 }
 
 async fn redis(config: &Config) -> Finding {
-    let part = format!("Redis at {}:{}", config.queue.host, config.queue.port);
+    let part = format!("Redis at {}", config.queue.address());
     let state = within(Queue::check(&config.queue)).await.map(|Findings { lacking, rule, mut advice }| {
         if !lacking.is_empty() {
-            advice.push(format!("This user may not use: {}. The rule that it needs: {rule}", lacking.join(", ")));
+            advice.push(format!(
+                "It does not have, or this user may not use: {}. The rule that it needs: {rule}",
+                lacking.join(", ")
+            ));
         }
         advice
     });

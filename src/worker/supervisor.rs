@@ -133,12 +133,7 @@ impl Supervisor {
                 (Some(why), _) => tracing::warn!("{why}"),
                 (None, Said::Nothing) => {
                     let redis = &self.shared.config.queue;
-                    tracing::info!(
-                        "ready: waits for jobs in the list {} of Redis at {}:{}",
-                        redis.queue_name,
-                        redis.host,
-                        redis.port
-                    );
+                    tracing::info!("ready: waits for jobs in the list {} of Redis at {}", redis.queue_name, redis.address());
                 }
                 (None, Said::Claims | Said::Paused(_)) => tracing::info!("jobs are claimed again"),
             }

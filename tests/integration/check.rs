@@ -65,6 +65,38 @@ async fn a_work_dir_that_cannot_be_used_is_blamed_on_no_other_part() {
 }
 
 #[tokio::test]
+async fn redis_is_found_by_its_url_in_the_database_that_it_names_and_its_password_is_printed_nowhere() {
+    let mut rig = Rig::without_worker(|options| options).await;
+    let (address, password) = (rig.redis.address(), rig.redis.password.clone());
+    let options = rig.host.options.clone().unset("REDIS_HOST").unset("REDIS_PORT").unset("REDIS_PASSWORD");
+    rig.host.options = options.set("REDIS_URL", &format!("redis://:{password}@{address}/3"));
+    let (code, said) = check(&rig).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("ok     Redis at {address}/3\n")), "{said}");
+    let mut command = rig.host.command();
+    let printed = command.args(["worker", "--print-config"]).stdout(Stdio::piped()).output().await.expect("run slipway worker");
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(printed.contains("redis.url = \"***\" # REDIS_URL, from environment"), "{printed}");
+    let mut command = rig.host.command();
+    let enqueued = command.args(["enqueue", "octo/app"]).status().await.expect("run slipway enqueue");
+    assert!(enqueued.success(), "{}", rig.host.log());
+    let mut connection = rig.redis.connection().await;
+    let _: () = redis::cmd("SELECT").arg(3).query_async(&mut connection).await.expect("select the database");
+    let queued: u64 = redis::cmd("LLEN").arg("builder-queue").query_async(&mut connection).await.expect("ask for the queue");
+    assert_eq!(queued, 1, "the job lies in database 3");
+    assert!(!(said + &printed + &rig.host.log()).contains(&password));
+}
+
+#[tokio::test]
+async fn a_redis_host_with_a_port_ends_the_start_with_78_and_the_cure() {
+    let rig = Rig::without_worker(|options| options.set("REDIS_HOST", "127.0.0.1:6380")).await;
+    let mut command = rig.host.command();
+    let status = command.arg("worker").status().await.expect("run slipway worker");
+    assert_eq!(status.code(), Some(78), "{}", rig.host.log());
+    assert!(rig.host.log().contains("has a port; write the host alone, and the port in REDIS_PORT"), "{}", rig.host.log());
+}
+
+#[tokio::test]
 async fn a_registry_that_refuses_the_login_is_named_when_the_worker_starts() {
     let rig = Rig::with(|options| options.set("REGISTRY_PASSWORD", "not-the-password")).await;
     rig.wait_for_log("[registry.denied]", std::time::Duration::from_secs(20)).await;

@@ -125,6 +125,8 @@ impl Redis {
             port: self.port,
             username: None,
             password: None,
+            database: 0,
+            tls: None,
             queue_name: "q".into(),
             cancel_channel: "builder:cancel".into(),
             max_job_bytes: 64 << 10,
@@ -170,7 +172,7 @@ impl Drop for Redis {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 

@@ -34,6 +34,8 @@ mod on_redis_6_2 {
         trouble::a_key_of_a_wrong_type_is_named_nothing_is_lost_and_it_goes_on_when_it_is_gone,
         trouble::an_acl_user_with_the_listed_rights_and_no_other_can_do_everything,
         trouble::all_keys_of_a_queue_lie_in_one_slot_and_the_protocol_works_on_a_cluster,
+        standing_in::commands_that_were_renamed_and_can_be_done_without_are_done_without,
+        standing_in::commands_that_a_user_may_not_use_and_can_be_done_without_are_done_without,
     }
 }
 
@@ -49,6 +51,9 @@ mod on_valkey {
         trouble::a_full_redis_drains_and_takes_no_new_job,
         trouble::an_acl_user_with_the_listed_rights_and_no_other_can_do_everything,
         trouble::all_keys_of_a_queue_lie_in_one_slot_and_the_protocol_works_on_a_cluster,
+        standing_in::commands_that_were_renamed_and_can_be_done_without_are_done_without,
+        tls::a_job_goes_all_its_way_by_tls_with_user_password_and_database_of_the_url,
+        tls::a_server_that_wants_tls_and_one_that_has_none_are_told_apart_with_the_way_out,
     }
 }
 

@@ -1,14 +1,14 @@
 -- Tries every command that the scripts use, on one key that is removed again.
 -- KEYS  1 probe
 -- ARGV  1 the workers' own channel
--- Returns  the commands that the user may not run
+-- Returns  the commands that the user may not run, or that the server does not have
 local key, denied = KEYS[1], {}
 local function try(name, ...)
   local answer = redis.pcall(name, ...)
   if type(answer) == 'table' and answer.err then
     local said = string.upper(answer.err)
     if string.find(said, 'NOPERM', 1, true) or string.find(said, "CAN'T RUN THIS COMMAND", 1, true) or string.find(said, "CAN'T ACCESS", 1, true)
-      or string.find(said, 'NO PERMISSIONS', 1, true) then
+      or string.find(said, 'NO PERMISSIONS', 1, true) or string.find(said, 'UNKNOWN REDIS COMMAND', 1, true) then
       denied[#denied + 1] = string.lower(name)
     end
   end
