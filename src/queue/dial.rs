@@ -11,7 +11,7 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{QueueError, explain, explain_said};
@@ -93,7 +93,9 @@ impl Dial {
         );
         let made = MultiplexedConnection::new_with_config(&login, stream, config).await;
         let (connection, driver) = made.map_err(|e| explain(&self.address, &e, &self.rule))?;
-        Ok(Multiplexed { connection, driver: tokio::spawn(driver) })
+        let mut carries = JoinSet::new();
+        carries.spawn(driver);
+        Ok(Multiplexed { connection, _carries: carries })
     }
 
     /// A plain connection, logged in; of each value it keeps `keep` bytes.
@@ -189,13 +191,8 @@ impl Dial {
 /// A shared connection with the task that carries it, which ends with it.
 pub(super) struct Multiplexed {
     pub(super) connection: MultiplexedConnection,
-    driver: JoinHandle<()>,
-}
-
-impl Drop for Multiplexed {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+    /// Aborts it when dropped: on a link that went silent it would wait for ever.
+    _carries: JoinSet<()>,
 }
 
 /// A connection with one reply after the other.
