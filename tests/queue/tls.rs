@@ -74,7 +74,7 @@ fn by_url(url: &str, authority: Option<&Path>) -> QueueConfig {
 async fn refused(config: &QueueConfig) -> String {
     let error = within(20, Producer::connect(config)).await.err().expect("it is refused");
     // Both sides of the queue ask the same way.
-    let also = within(20, Queue::check(config)).await.err().expect("it is refused");
+    let also = within(20, Queue::check(config)).await.expect_err("it is refused");
     assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&also), "{error} / {also}");
     error.to_string()
 }
