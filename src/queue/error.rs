@@ -149,7 +149,7 @@ fn word(said: &str) -> Word {
         Word::Protected
     } else if said.contains("max number of clients") {
         Word::TooManyClients
-    } else if said.to_ascii_lowercase().contains("unknown command") || said.contains("Unknown Redis command") {
+    } else if ["unknown command", "unknown redis command"].iter().any(|text| said.to_ascii_lowercase().contains(text)) {
         Word::NoCommand
     } else {
         Word::Other

@@ -8,7 +8,7 @@ local function try(name, ...)
   if type(answer) == 'table' and answer.err then
     local said = string.upper(answer.err)
     if string.find(said, 'NOPERM', 1, true) or string.find(said, "CAN'T RUN THIS COMMAND", 1, true) or string.find(said, "CAN'T ACCESS", 1, true)
-      or string.find(said, 'NO PERMISSIONS', 1, true) or string.find(said, 'UNKNOWN REDIS COMMAND', 1, true) then
+      or string.find(said, 'NO PERMISSIONS', 1, true) or string.find(said, 'UNKNOWN', 1, true) then
       denied[#denied + 1] = string.lower(name)
     end
   end
