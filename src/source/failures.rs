@@ -163,6 +163,14 @@ pub(super) fn too_much_before_the_pack(site: &Site, limit: u64) -> Failure {
             limit >> 20,
             site.repository
         ),
+        "Check that the URL is a git repository's; delete branches and tags that are no longer needed.",
+    )
+}
+
+pub(super) fn too_many_refs(site: &Site, limit: usize) -> Failure {
+    Failure::new(
+        Code::SourceTooLarge,
+        format!("{} has more than {limit} branches and tags.", site.repository),
         "Delete branches and tags that are no longer needed.",
     )
 }

@@ -2,23 +2,20 @@
 
 use std::sync::Arc;
 
-use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository, RepositoryInitOptions};
+use git2::{ObjectType, Oid, Repository, RepositoryInitOptions};
 
+use super::acquire::Acquire;
+use super::commit_object;
 use super::failures::{self, Trouble, printable};
 use super::generation::{Draft, Generation};
-use super::history;
 use super::http::Session;
+use super::ls_refs::ManyRefs;
 use super::mirror::LockedMirror;
 use super::objects::{Objects, Store};
-use super::refs::{Advertised, Refs};
 use super::transport::with_session;
 use super::walk::{Limits, walk};
 use super::{CommitInfo, SourceTree, listing};
-use crate::protocol::{BranchName, Code, CommitRef, CommitSha, Failure};
-
-/// History is fetched in these steps where a server does not give out a commit by its name. The last is all of it
-/// (gitprotocol-pack: "infinite depth").
-const DEEPER: [i32; 4] = [1, 50, 500, i32::MAX];
+use crate::protocol::{BranchName, CommitRef, CommitSha, Failure};
 
 /// What a job wants of a repository.
 pub(super) struct Order {
@@ -26,6 +23,7 @@ pub(super) struct Order {
     pub(super) branch: BranchName,
     pub(super) commit: CommitRef,
     pub(super) limits: Limits,
+    pub(super) many_refs: Arc<ManyRefs>,
 }
 
 /// Blocking. Leaves no folder behind for a repository that was never fetched.
@@ -84,7 +82,7 @@ fn attempt(
             Repository::init_opts(draft.repository(), &options)?
         }
     };
-    let commit = with_session(session, || Fetch { order, session, repository: &repository }.commit());
+    let commit = with_session(session, || Acquire { order, session, repository: &repository }.commit());
     // The transport's own reason goes before libgit2's words for it.
     let commit = commit.map_err(|trouble| session.failure().map_or(trouble, Trouble::Failed))?;
     drop(repository);
@@ -124,142 +122,11 @@ fn open_tree(order: &Order, session: &Session, generation: &Generation, commit: 
 
 /// What a log says of a commit, and its tree.
 pub(super) fn describe(repository: &Repository, commit: Oid) -> Result<(CommitInfo, Oid), Trouble> {
-    let found = repository.find_commit(commit)?;
-    let summary = String::from_utf8_lossy(found.summary_bytes().unwrap_or_default());
-    let Ok(sha) = CommitSha::parse(&commit.to_string()) else {
-        return Err(Trouble::Broken("a commit's id is none".to_owned()));
+    let odb = repository.odb()?;
+    let object = odb.read(commit)?;
+    let found = if object.kind() == ObjectType::Commit { commit_object::parse(object.data()) } else { None };
+    let (Some(found), Ok(sha)) = (found, CommitSha::parse(&commit.to_string())) else {
+        return Err(Trouble::Broken("the commit names no tree".to_owned()));
     };
-    let info = CommitInfo { sha, time: found.time().seconds(), summary: printable(&summary, 199) };
-    Ok((info, found.tree_id()))
-}
-
-struct Fetch<'a> {
-    order: &'a Order,
-    session: &'a Session,
-    repository: &'a Repository,
-}
-
-impl Fetch<'_> {
-    /// Finds out which commit is meant, and sees to it that the mirror has it.
-    fn commit(&self) -> Result<Oid, Trouble> {
-        let mut remote = self.repository.remote_anonymous(&self.order.url)?;
-        remote.connect(Direction::Fetch)?;
-        // Only from here on is the mirror read: the server has let these credentials in.
-        let refs = self.advertised(&remote)?;
-        match &self.order.commit {
-            CommitRef::Tip => {
-                let tip = refs.named(&self.order.branch).ok_or_else(|| refs.missing(&self.order.branch, &self.session.site))?;
-                self.tip(&mut remote, tip)
-            }
-            CommitRef::Exact(sha) => self.exact(&mut remote, &refs, sha),
-        }
-    }
-
-    fn advertised(&self, remote: &git2::Remote<'_>) -> Result<Refs, Trouble> {
-        Ok(Refs::new(remote.list()?.iter().map(|head| (head.name(), head.oid()))))
-    }
-
-    fn tip(&self, remote: &mut git2::Remote<'_>, tip: &Advertised) -> Result<Oid, Trouble> {
-        if history::has_commit(self.repository, tip.commit)? {
-            return Ok(tip.commit);
-        }
-        self.get(remote, &tip.name, &private_name(&tip.name), 1)?;
-        self.expect(tip)
-    }
-
-    fn exact(&self, remote: &mut git2::Remote<'_>, refs: &Refs, sha: &CommitSha) -> Result<Oid, Trouble> {
-        let branch = &self.order.branch;
-        let Ok(wanted) = Oid::from_str(sha.as_str()) else {
-            return Err(failures::sha256_unsupported(&self.session.site).into());
-        };
-        if let Some(tip) = refs.pointing_to(wanted, branch) {
-            return self.tip(remote, tip);
-        }
-        let reachable = || history::reaches(self.repository, refs.commits(), wanted);
-        if reachable()? {
-            return Ok(wanted);
-        }
-        // The mirror alone cannot tell whether the commit may still be read: the server is asked, also where the mirror has it.
-        if self.session.abilities().commits_by_name {
-            let private = private_name(&format!("exact {branch}"));
-            return match self.get(remote, sha.as_str(), &private, 1) {
-                Ok(()) if history::has_commit(self.repository, wanted)? => Ok(wanted),
-                Ok(()) => Err(self.gone(sha).into()),
-                Err(trouble) => Err(self.refusal(trouble, sha)),
-            };
-        }
-        let Some(tip) = refs.named(branch) else {
-            return Err(self.gone(sha).into());
-        };
-        for depth in DEEPER {
-            self.get(remote, &tip.name, &private_name(&tip.name), depth)?;
-            if history::reaches(self.repository, [tip.commit], wanted)? {
-                return Ok(wanted);
-            }
-            if history::is_whole(self.repository, tip.commit)? {
-                break;
-            }
-        }
-        Err(self.gone(sha).into())
-    }
-
-    /// Fetches `source` (a ref's name or a commit's) into a ref of our own, as deep as said.
-    fn get(&self, remote: &mut git2::Remote<'_>, source: &str, private: &str, depth: i32) -> Result<(), Trouble> {
-        let mut callbacks = RemoteCallbacks::new();
-        callbacks.transfer_progress(|progress| {
-            self.session.progress.note(&progress);
-            !self.session.cancel.is_cancelled()
-        });
-        let mut options = FetchOptions::new();
-        options.depth(if self.session.abilities().shallow { depth } else { 0 });
-        options.download_tags(AutotagOption::None).update_fetchhead(false).remote_callbacks(callbacks);
-        let result = remote.fetch(&[format!("+{source}:{private}")], Some(&mut options), None);
-        if self.session.cancel.is_cancelled() {
-            return Err(Failure::interrupted().into());
-        }
-        Ok(result?)
-    }
-
-    /// libgit2 calls a fetch that brought nothing a success.
-    fn expect(&self, tip: &Advertised) -> Result<Oid, Trouble> {
-        if history::has_commit(self.repository, tip.commit)? {
-            return Ok(tip.commit);
-        }
-        if self.repository.odb()?.exists(tip.commit) {
-            return Err(Failure::new(
-                Code::GitBranchNotFound,
-                format!("{} of {} does not point to a commit.", self.order.branch, self.session.site.repository),
-                "Name a branch, or a tag of a commit.",
-            )
-            .into());
-        }
-        Err(Trouble::Broken("the server did not send the commit that it advertises".to_owned()))
-    }
-
-    /// A server that does not give out a commit says so in its own words.
-    fn refusal(&self, trouble: Trouble, sha: &CommitSha) -> Trouble {
-        match trouble {
-            Trouble::Remote(_) if self.session.failure().is_none() && self.session.refusal().is_some() => self.gone(sha).into(),
-            other => other,
-        }
-    }
-
-    fn gone(&self, sha: &CommitSha) -> Failure {
-        let short = &sha.as_str()[..12];
-        Failure::new(
-            Code::GitCommitGone,
-            format!(
-                "{} does not have the commit {short} of {}, or no longer gives it out.",
-                self.session.site.host, self.session.site.repository
-            ),
-            format!("It may have been force-pushed away from {}: deploy the branch's newest commit.", self.order.branch),
-        )
-    }
-}
-
-/// One ref of ours per ref of the server: what the next negotiation says we have. A digest, so that neither length nor a branch `a` beside
-/// an older `a/b` matters.
-fn private_name(name: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
-    format!("refs/slipway/{}", hex::encode(&digest.as_ref()[..16]))
+    Ok((CommitInfo { sha, time: found.time, summary: printable(&found.summary, 199) }, found.tree))
 }

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::advertisement::Abilities;
 use super::failures::{self, Answer};
 use super::progress::Progress;
 use super::rate::{Pace, RateWatch};
@@ -26,8 +25,10 @@ use crate::protocol::{Code, Failure, GitCredentials, GitSource};
 
 /// Some hosts look for `git/` before they speak git.
 const USER_AGENT: &str = concat!("git/2.47.0 slipway/", env!("CARGO_PKG_VERSION"));
-/// The refs that a server advertises (about half a million), and what it says before a pack begins. libgit2 keeps them in memory.
+/// What a server says before a pack begins. libgit2 keeps it in memory.
 const MAX_BEFORE_PACK: u64 = 32 << 20;
+/// A list of refs, of which only what can be meant is kept: some four million of them.
+const MAX_LISTING: u64 = 256 << 20;
 const MAX_REDIRECTS: usize = 5;
 
 /// The client that all fetches share. It follows no redirect by itself and keeps a connection only for a job that follows at once.
@@ -62,8 +63,8 @@ pub(super) struct Session {
     received: AtomicU64,
     /// The repository's URL; after a redirect the one that it was redirected to.
     base: Mutex<Url>,
-    /// What the advertisement says that the server can do.
-    abilities: Mutex<Abilities>,
+    /// The refs as libgit2 is to see them.
+    shown: Mutex<Bytes>,
     /// The server's own words for refusing what was asked.
     refusal: Mutex<Option<String>>,
     /// Why the transport gave up: libgit2 carries only text.
@@ -72,8 +73,10 @@ pub(super) struct Session {
 
 /// What is asked of the server.
 pub(super) enum Request {
-    /// `GET info/refs`.
-    Advertisement,
+    /// `GET info/refs`: in v0 all refs, in v2 what the server can do.
+    Advertisement { v2: bool },
+    /// `POST git-upload-pack` with a command of v2.
+    LsRefs(Vec<u8>),
     /// `POST git-upload-pack` with wants and haves.
     UploadPack(Vec<u8>),
 }
@@ -113,7 +116,7 @@ impl Session {
             max_bytes: config.max_fetch_bytes,
             received: AtomicU64::new(0),
             base: Mutex::new(source.url.clone()),
-            abilities: Mutex::default(),
+            shown: Mutex::default(),
             refusal: Mutex::default(),
             failure: Mutex::new(None),
         }
@@ -123,8 +126,9 @@ impl Session {
     pub(super) fn ask(&self, request: Request) -> Result<Reply, Failure> {
         self.block_on(async {
             let (response, brings_pack) = match request {
-                Request::Advertisement => (self.advertisement().await?, false),
-                Request::UploadPack(body) => (self.upload_pack(body).await?, true),
+                Request::Advertisement { v2 } => (self.advertisement(v2).await?, false),
+                Request::LsRefs(body) => (self.upload_pack(body, true).await?, false),
+                Request::UploadPack(body) => (self.upload_pack(body, false).await?, true),
             };
             Ok(Reply { response, rate: RateWatch::new(self.min_rate), brings_pack, before_pack: 0 })
         })
@@ -145,8 +149,9 @@ impl Session {
         let in_pack = reply.brings_pack && self.progress.pack_has_begun();
         if !in_pack {
             reply.before_pack += piece.len() as u64;
-            if reply.before_pack > MAX_BEFORE_PACK {
-                return Err(failures::too_much_before_the_pack(&self.site, MAX_BEFORE_PACK));
+            let limit = if reply.brings_pack { MAX_BEFORE_PACK } else { MAX_LISTING };
+            if reply.before_pack > limit {
+                return Err(failures::too_much_before_the_pack(&self.site, limit));
             }
         }
         let preparing = reply.brings_pack && !in_pack;
@@ -160,12 +165,12 @@ impl Session {
         Ok(Some(piece))
     }
 
-    pub(super) fn learn(&self, abilities: Abilities) {
-        *self.abilities.lock().unwrap_or_else(PoisonError::into_inner) = abilities;
+    /// What libgit2 will read when it asks for the refs.
+    pub(super) fn show(&self, advertisement: Vec<u8>) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(advertisement);
     }
-    /// What the server can do; nothing before it was asked.
-    pub(super) fn abilities(&self) -> Abilities {
-        *self.abilities.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn shown(&self) -> Bytes {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn refused(&self, text: String) {
@@ -221,12 +226,13 @@ impl Session {
         })
     }
 
-    async fn advertisement(&self) -> Result<reqwest::Response, Failure> {
+    async fn advertisement(&self, v2: bool) -> Result<reqwest::Response, Failure> {
         self.admit_behind_a_proxy().await?;
         let mut base = self.base();
         for _ in 0..=MAX_REDIRECTS {
             let url = beneath(&base, "info/refs", Some("service=git-upload-pack"));
-            let response = self.send(self.client.get(url.clone())).await?;
+            let request = speaking(v2, self.client.get(url.clone()));
+            let response = self.send(request).await?;
             if response.status().is_redirection() {
                 let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).unwrap_or_default();
                 base = redirect::follow(&self.site, self.credentials.is_some(), &url, location)?;
@@ -256,11 +262,9 @@ impl Session {
         }
     }
 
-    async fn upload_pack(&self, body: Vec<u8>) -> Result<reqwest::Response, Failure> {
+    async fn upload_pack(&self, body: Vec<u8>, v2: bool) -> Result<reqwest::Response, Failure> {
         let url = beneath(&self.base(), "git-upload-pack", None);
-        let request = self
-            .client
-            .post(url)
+        let request = speaking(v2, self.client.post(url))
             .header(CONTENT_TYPE, "application/x-git-upload-pack-request")
             .header(ACCEPT, "application/x-git-upload-pack-result")
             .body(body);
@@ -309,6 +313,11 @@ impl Session {
     fn base(&self) -> Url {
         self.base.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Asks for protocol v2; a server that does not know it answers in v0.
+fn speaking(v2: bool, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    if v2 { request.header("Git-Protocol", "version=2") } else { request }
 }
 
 /// `<repository>/<path>?<query>`.

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use git2::{ErrorClass, ErrorCode, Repository, StatusOptions};
+use git2::{ErrorClass, ErrorCode, Oid, Repository, StatusOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::SourceTree;
 use super::failures::{Trouble, printable};
 use super::fetch::describe;
+use super::history::{Peeled, peel};
 use super::objects::{Objects, Store};
 use super::walk::{Limits, walk};
 use crate::protocol::{Code, Failure};
@@ -27,7 +28,7 @@ pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &C
     let shown = printable(&path.display().to_string(), 200);
     let repository = Repository::open(path).map_err(|e| no_repository(&shown, &e))?;
     let name = commit.unwrap_or("HEAD");
-    let found = repository.revparse_single(name).and_then(|object| object.peel_to_commit()).map_err(|e| {
+    let found = resolve(&repository, name).map_err(|e| {
         let cause = match (commit, e.code()) {
             (None, ErrorCode::UnbornBranch | ErrorCode::NotFound) => format!("The repository {shown} has no commit yet."),
             _ => format!("The repository {shown} has no commit, branch or tag {}.", printable(name, 100)),
@@ -35,7 +36,7 @@ pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &C
         Failure::new(Code::GitCommitGone, cause, "Commit first, or name one that exists.")
     })?;
     let opened = (|| -> Result<SourceTree, Trouble> {
-        let (info, tree) = describe(&repository, found.id())?;
+        let (info, tree) = describe(&repository, found)?;
         let entries = walk(&repository.odb()?, tree, &[], limits, cancel)?;
         let objects = Objects::new(Store::Local(repository.path().to_owned()), limits.file_bytes);
         Ok(SourceTree::new(info, entries, objects))
@@ -50,6 +51,20 @@ pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &C
     })?;
     let uncommitted = if commit.is_none() { uncommitted(&repository).map_err(|e| internal(&e))? } else { 0 };
     Ok(Local { tree, uncommitted })
+}
+
+/// The commit that the name stands for. A commit whose author libgit2 cannot read is one all the same: ids are looked up first.
+fn resolve(repository: &Repository, name: &str) -> Result<Oid, git2::Error> {
+    let full = (name.len() == 40).then(|| Oid::from_str(name).ok()).flatten();
+    let of_ref = || repository.resolve_reference_from_short_name(name).ok()?.resolve().ok()?.target();
+    let id = match full.or_else(of_ref) {
+        Some(id) => id,
+        None => repository.revparse_single(name)?.id(),
+    };
+    match peel(repository, id) {
+        Ok(Peeled::Commit(commit)) => Ok(commit),
+        _ => Ok(repository.find_object(id, None)?.peel_to_commit()?.id()),
+    }
 }
 
 fn uncommitted(repository: &Repository) -> Result<usize, git2::Error> {

@@ -1,9 +1,12 @@
 //! SOURCE: git → [`SourceTree`], a commit's tree, readable without a checkout.
 //!
-//! The way of a fetch: the host is admitted ([`site`]), the repository's mirror is locked ([`mirror`], [`generation`]), the server is asked by
-//! libgit2 ([`fetch`]) through our own transport ([`transport`], [`http`]), and the commit's tree is walked ([`walk`], [`tree_object`]).
+//! The way of a fetch: the host is admitted ([`site`], [`reach`]), the repository's mirror is locked ([`mirror`], [`generation`]), the server is
+//! asked for its refs ([`ls_refs`]), what is missing is fetched by libgit2 ([`acquire`]) through our own transport ([`transport`], [`http`]),
+//! and the commit's tree is walked ([`walk`], [`tree_object`]).
 
+mod acquire;
 mod advertisement;
+mod commit_object;
 mod failures;
 mod fetch;
 mod generation;
@@ -12,9 +15,11 @@ mod http;
 mod libgit2;
 mod listing;
 mod local;
+mod ls_refs;
 mod mirror;
 mod name;
 mod objects;
+mod packet;
 mod progress;
 mod rate;
 mod reach;
@@ -41,6 +46,7 @@ use crate::protocol::{BranchName, Code, CommitRef, Failure, GitSource};
 use crate::stage::StageContext;
 use fetch::Order;
 use http::Session;
+use ls_refs::ManyRefs;
 use mirror::Mirrors;
 use progress::Progress;
 use reach::{Destination, Reach};
@@ -56,6 +62,7 @@ pub struct GitSourceStage {
     config: GitConfig,
     mirrors: Arc<Mirrors>,
     client: reqwest::Client,
+    many_refs: Arc<ManyRefs>,
 }
 
 impl GitSourceStage {
@@ -64,7 +71,7 @@ impl GitSourceStage {
         libgit2::prepare(config.max_file_bytes).map_err(|e| internal(format!("libgit2 cannot be set up: {}", e.message())))?;
         let mirrors = Mirrors::new(cache).map_err(|e| failures::cache_io("its folder cannot be made", &e))?;
         let client = http::client().map_err(|e| internal(format!("the HTTP client cannot be set up: {e}")))?;
-        Ok(Self { config, mirrors: Arc::new(mirrors), client })
+        Ok(Self { config, mirrors: Arc::new(mirrors), client, many_refs: Arc::default() })
     }
 
     /// Authenticates with this job's credentials, fetches what is missing, and opens the commit's tree.
@@ -104,6 +111,7 @@ impl GitSourceStage {
             branch: branch.clone(),
             commit: commit.clone(),
             limits: Limits::of(&self.config),
+            many_refs: Arc::clone(&self.many_refs),
         };
         let host = session.site.host.clone();
         let task = ctx.tasks.spawn_blocking(move || fetch::run(&order, &session, &locked));

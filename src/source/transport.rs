@@ -11,7 +11,6 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 use git2::{Error, Remote};
 
 use super::advertisement;
-use super::failures;
 use super::http::{Reply, Request, Session};
 use crate::protocol::Failure;
 
@@ -46,7 +45,8 @@ struct Subtransport {
 impl SmartSubtransport for Subtransport {
     fn action(&self, _url: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, Error> {
         let phase = match service {
-            Service::UploadPackLs => Phase::Listing,
+            // The server was asked before: what libgit2 needs of its answer is ready.
+            Service::UploadPackLs => Phase::Showing(self.session.shown()),
             Service::UploadPack => Phase::Asking(Vec::new()),
             Service::ReceivePackLs | Service::ReceivePack => return Err(Error::from_str("this transport does not push")),
         };
@@ -58,8 +58,8 @@ impl SmartSubtransport for Subtransport {
 }
 
 enum Phase {
-    /// The advertisement will be asked for at the first read.
-    Listing,
+    /// What is left of the advertisement that was made for libgit2.
+    Showing(Bytes),
     /// The request's body so far; sent at the first read.
     Asking(Vec<u8>),
     /// The response is being read; `piece` is what libgit2 has not taken yet.
@@ -81,7 +81,12 @@ impl Exchange {
         loop {
             self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
                 Phase::Ended => return Ok(0),
-                Phase::Listing => self.list()?,
+                Phase::Showing(mut shown) => {
+                    let taken = out.len().min(shown.len());
+                    out[..taken].copy_from_slice(&shown.split_to(taken));
+                    self.phase = Phase::Showing(shown);
+                    return Ok(taken);
+                }
                 Phase::Asking(body) => {
                     self.session.progress.restart();
                     let mut reply = self.session.ask(Request::UploadPack(body))?;
@@ -109,29 +114,6 @@ impl Exchange {
                 }
             };
         }
-    }
-
-    /// Asks for the refs, and looks at the first of them before libgit2 does: it cannot say why it fails on SHA-256 names.
-    fn list(&self) -> Result<Phase, Failure> {
-        let mut reply = self.session.ask(Request::Advertisement)?;
-        let mut head = Vec::new();
-        while head.len() < advertisement::HEAD_BYTES {
-            match self.session.next(&mut reply)? {
-                Some(piece) => head.extend_from_slice(&piece),
-                None => break,
-            }
-            if advertisement::has_capabilities(&head) {
-                break;
-            }
-        }
-        if advertisement::has_capabilities(&head) {
-            self.session.note_git_server();
-        }
-        if advertisement::names_by_sha256(&head) {
-            return Err(failures::sha256_unsupported(&self.session.site));
-        }
-        self.session.learn(advertisement::abilities(&head));
-        Ok(Phase::Reading { reply: Box::new(reply), piece: Bytes::from(head) })
     }
 }
 

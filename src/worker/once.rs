@@ -173,6 +173,7 @@ fn job(request: &SingleBuild) -> Result<Job, Failure> {
         build_timeout: None,
         env: request.env.clone(),
         ports: Vec::new(),
+        unsupported: Vec::new(),
     })
 }
 

@@ -153,6 +153,9 @@ impl Pipeline<'_> {
 
     /// The commit's tree.
     pub async fn fetch(&self) -> Result<Arc<SourceTree>, Failure> {
+        if let Some(warning) = self.job.unsupported_warning() {
+            self.ctx.warn(warning);
+        }
         let fetch = || self.stages.source.fetch(&self.job.git, &self.job.branch, &self.job.commit, self.ctx);
         Ok(Arc::new(self.retrying(Step::Source, fetch).await?))
     }

@@ -135,6 +135,7 @@ impl Attempt {
             dockerfile: None,
             env: Vec::new(),
             ports: Vec::new(),
+            unsupported: Vec::new(),
             builder: None,
             build_timeout: None,
         };

@@ -119,3 +119,32 @@ async fn by_default_a_job_cannot_reach_the_workers_own_host_unless_the_operator_
     assert_eq!(printed_by(&mut rig, &Job::of_github(&repository)).await, "commit 1");
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn a_job_as_a_form_or_a_push_event_makes_it_is_built() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(&[("docker/Dockerfile", &numbered(1))]);
+    repository.tag("v1.0");
+    let tag = repository.git(&["rev-parse", "refs/tags/v1.0"]);
+    repository.commit(&[("docker/Dockerfile", &numbered(2))]);
+    let job = || Job::of(&repository).dockerfile(" docker/Dockerfile\n");
+    assert_eq!(printed_by(&mut rig, &job().branch("refs/heads/main\n")).await, "commit 2");
+    assert_eq!(printed_by(&mut rig, &job().branch("refs/tags/v1.0").commit(&tag)).await, "commit 1");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn fields_without_effect_are_named_in_the_deployments_log() {
+    let mut rig = Rig::start().await;
+    let repository = Repository::public(&[("Dockerfile", &numbered(1))]);
+    let job = Job::of(&repository)
+        .set("target", "prod".into())
+        .set("buildArgs", serde_json::json!({"A": "1"}))
+        .set("platform", "".into());
+    rig.push(&job).await;
+    rig.built(&job).await;
+    let log = rig.dashboard.log(&job.id);
+    let named = "not supported yet and change nothing: buildArgs, target.";
+    assert_eq!(log.matches(named).count(), 1, "{log}");
+    rig.finish().await;
+}

@@ -10,5 +10,6 @@ mod lan;
 mod local;
 mod mirrors;
 mod private_hosts;
+mod refs;
 mod repo;
 mod server;

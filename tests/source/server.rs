@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -37,6 +37,7 @@ pub enum Fault {
 struct Control {
     fault: Mutex<Option<(&'static str, Fault)>>,
     credentials: Mutex<Option<(String, String)>>,
+    knows_only_v0: AtomicBool,
     requests: Mutex<Vec<String>>,
     authorizations: AtomicUsize,
     open: AtomicUsize,
@@ -73,6 +74,10 @@ impl GitServer {
     }
     pub fn require(&self, user: &str, password: &str) {
         *self.control.credentials.lock().unwrap() = Some((user.into(), password.into()));
+    }
+    /// From now on it is a server of before protocol v2.
+    pub fn know_only_v0(&self) {
+        self.control.knows_only_v0.store(true, Ordering::SeqCst);
     }
     /// Forgets and returns the requests so far: `GET info/refs`, `POST git-upload-pack`.
     pub fn requests(&self) -> Vec<String> {
@@ -169,6 +174,10 @@ async fn serve(State((root, control)): State<(PathBuf, Arc<Control>)>, request: 
     }
     if matches!(fault, Some(Fault::StallHeaders)) {
         std::future::pending::<()>().await;
+    }
+    let mut request = request;
+    if control.knows_only_v0.load(Ordering::SeqCst) {
+        request.headers_mut().remove("git-protocol");
     }
     let (response, stdout) = backend(&root, request).await;
     let body: Bodies = match fault {

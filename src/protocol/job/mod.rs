@@ -1,6 +1,7 @@
 //! PURE: a queue element, read and validated into a [`Job`].
 
 mod raw;
+mod unsupported;
 mod validate;
 
 pub use validate::is_image;
@@ -69,6 +70,8 @@ pub struct Job {
     pub build_timeout: Option<Duration>,
     pub env: Vec<EnvVar>,
     pub ports: Vec<Port>,
+    /// Fields that people expect and that change nothing yet, as the job names them.
+    pub unsupported: Vec<String>,
 }
 
 /// Why an element is no job, and whose it is if that could be read.
@@ -83,6 +86,11 @@ pub struct JobRejected {
 const SALVAGE_BYTES: usize = 64 * 1024;
 
 impl Job {
+    /// What the deployment's log has to say of fields without effect.
+    pub fn unsupported_warning(&self) -> Option<String> {
+        unsupported::warning(&self.unsupported)
+    }
+
     /// Reads one queue element. `max_bytes` is `MAX_JOB_BYTES`; `github_url` is the base that GITHUB jobs clone from (`GITHUB_URL`).
     ///
     /// Memory: at most a few times the element, whatever it holds. A field given twice counts as given last.

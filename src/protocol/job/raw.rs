@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::unsupported::is_expected;
 use crate::protocol::id::DeploymentId;
 
 /// More variables or ports than this are counted, not kept.
@@ -49,16 +50,20 @@ impl<T> Default for Items<T> {
 
 /// Declares an object of which the named fields are read, in any order, the last one of a name counting, and all others ignored.
 macro_rules! object {
-    ($name:ident { $($field:ident: $type:ty = $json:literal),* $(,)? }) => {
+    ($name:ident $(+ $other:ident: $other_type:ty)? { $($field:ident: $type:ty = $json:literal),* $(,)? }) => {
         #[derive(Default)]
-        pub(super) struct $name { $(pub(super) $field: $type,)* }
+        pub(super) struct $name { $(pub(super) $field: $type,)* $(pub(super) $other: $other_type,)? }
 
         impl Fill for $name {
             fn fill<'de, A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
                 while let Some(Key(key)) = map.next_key()? {
                     match key.as_str() {
                         $($json => map.next_value_seed(Into(&mut self.$field))?,)*
-                        _ => { map.next_value::<IgnoredAny>()?; }
+                        other => {
+                            let mut says_something = Filled(false);
+                            map.next_value_seed(Into(&mut says_something))?;
+                            self.note_other(other, says_something.0);
+                        }
                     }
                 }
                 Ok(())
@@ -67,7 +72,7 @@ macro_rules! object {
     };
 }
 
-object!(RawJob {
+object!(RawJob + unsupported: Vec<String> {
     deployment: Scalar = "deploymentId",
     service: Scalar = "serviceId",
     commit: Scalar = "commitSha",
@@ -90,6 +95,25 @@ object!(RawProvider {
 object!(RawAccount { username: Scalar = "username", token: Scalar = "accessToken" });
 object!(RawEnv { key: Scalar = "key", value: Scalar = "value" });
 object!(RawPort { service: Scalar = "servicePort", container: Scalar = "containerPort" });
+
+/// What becomes of fields that have no place in the object.
+trait NoteOther {
+    fn note_other(&mut self, _name: &str, _says_something: bool) {}
+}
+impl NoteOther for RawProvider {}
+impl NoteOther for RawAccount {}
+impl NoteOther for RawEnv {}
+impl NoteOther for RawPort {}
+impl NoteOther for RawJob {
+    fn note_other(&mut self, name: &str, says_something: bool) {
+        if says_something && is_expected(name) && !self.unsupported.iter().any(|noted| noted == name) {
+            self.unsupported.push(name.to_owned());
+        }
+    }
+}
+
+/// Whether a value is other than null, false, empty and blank.
+struct Filled(bool);
 
 impl RawJob {
     /// The deployment's id, where a valid one was read.
@@ -158,6 +182,7 @@ macro_rules! seed {
     };
 }
 seed!([] Scalar);
+seed!([] Filled);
 seed!([T: Fill] Group<T>);
 seed!([T: Fill] Group<Items<T>>);
 
@@ -230,6 +255,48 @@ impl<'de> Visitor<'de> for Into<'_, Scalar> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         *self.0 = Scalar::Other("an object");
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Into<'_, Filled> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, v: &str) -> Result<(), E> {
+        self.0.0 = !v.trim().is_empty();
+        Ok(())
+    }
+    fn visit_bool<E>(self, v: bool) -> Result<(), E> {
+        self.0.0 = v;
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        self.0.0 = true;
+        Ok(())
+    }
+    fn visit_u64<E>(self, v: u64) -> Result<(), E> {
+        self.0.0 = v != 0;
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        self.0.0 = true;
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            self.0.0 = true;
+        }
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            self.0.0 = true;
+        }
         Ok(())
     }
 }

@@ -308,7 +308,8 @@ proptest! {
         let commit = match &job.commit { CommitRef::Tip => String::new(), CommitRef::Exact(sha) => sha.to_string() };
         prop_assert_eq!(&json!(commit), &value["commitSha"]);
         let token = job.git.credentials.as_ref().map_or("", |c| c.password.expose_secret());
-        prop_assert_eq!(&json!(token), &value["gitProvider"]["githubAccount"]["accessToken"]);
+        let given = value["gitProvider"]["githubAccount"]["accessToken"].as_str().unwrap_or_default();
+        prop_assert_eq!(token, given.trim());
         let env: Vec<_> = job.env.iter().map(|e| json!({"key": e.key, "value": e.value.expose_secret()})).collect();
         prop_assert_eq!(&json!(env), &value["environmentVariables"]);
         let ports: Vec<_> = job.ports.iter().map(|p| json!({"servicePort": p.service_port, "containerPort": p.container_port})).collect();
@@ -322,4 +323,50 @@ proptest! {
             prop_assert!(refused);
         }
     }
+}
+
+#[test]
+fn blanks_and_line_ends_around_a_forms_fields_are_taken_off() {
+    let sha = "a".repeat(40);
+    let job = parse(&job(json!({
+        "runtimeFilePath": " docker/Dockerfile\n", "branch": "\tmain ", "commitSha": format!("{sha}\r\n"), "repositoryName": " octo/hello\u{a0}",
+        "gitProvider": {"type": "github ", "githubAccount": {"username": "octo\n", "accessToken": " ghs_abc\n"}},
+    })))
+    .unwrap();
+    assert_eq!((job.dockerfile.as_deref(), job.branch.as_str()), (Some("docker/Dockerfile"), "main"));
+    assert_eq!(job.commit, CommitRef::Exact(CommitSha::parse(&sha).unwrap()));
+    assert_eq!(job.repository.as_str(), "octo/hello");
+    let credentials = job.git.credentials.unwrap();
+    assert_eq!((credentials.username.as_str(), credentials.password.expose_secret()), ("octo", "ghs_abc"));
+    let provider = json!({"url": " https://git.example.com\n", "username": "u ", "password": "a pass \n"});
+    let credentials = parse(&custom(provider)).unwrap().git.credentials.unwrap();
+    assert_eq!((credentials.username.as_str(), credentials.password.expose_secret()), ("u", "a pass "));
+}
+
+#[test]
+fn blanks_alone_are_nothing_and_ids_are_taken_to_the_letter() {
+    let blank = parse(&job(json!({"runtimeFilePath": "  ", "commitSha": "\n"}))).unwrap();
+    assert_eq!((blank.dockerfile, blank.commit), (None, CommitRef::Tip));
+    assert!(cause(&job(json!({"branch": " "}))).contains("branch is missing or empty"));
+    assert!(cause(&job(json!({"deploymentId": "dpl_1 "}))).contains("deploymentId"));
+    let zeros = job(json!({"commitSha": format!(" {}", "0".repeat(40))}));
+    assert_eq!(parse(&zeros).unwrap_err().failure.code, Code::JobBranchDeleted);
+}
+
+#[test]
+fn an_abbreviated_commit_is_told_as_such() {
+    assert!(cause(&job(json!({"commitSha": "abc1234"}))).contains("abbreviated"));
+}
+
+#[test]
+fn fields_that_people_expect_and_that_say_something_are_noted() {
+    let noted = |fields: Value| parse(&job(fields)).unwrap().unsupported;
+    assert_eq!(
+        noted(json!({"target": "prod", "build_args": {"A": "1"}, "rootDirectory": "web", "submodules": true})),
+        ["build_args", "rootDirectory", "submodules", "target"]
+    );
+    assert!(
+        noted(json!({"target": "", "buildArgs": {}, "platform": null, "context": [], "lfs": false, "subdir": " "})).is_empty()
+    );
+    assert!(noted(json!({"somethingElse": "x", "installationId": "1"})).is_empty());
 }

@@ -21,6 +21,7 @@ pub(super) fn validate(raw: RawJob, github_url: &Url) -> Result<Job, JobRejected
     let deployment_id = raw.deployment_id();
     // The one everyday case among the refused: named for itself, whatever else the element lacks.
     if let Scalar::Text(sha) = &raw.commit
+        && let sha = trimmed(sha)
         && !sha.is_empty()
         && sha.bytes().all(|b| b == b'0')
     {
@@ -33,10 +34,11 @@ pub(super) fn validate(raw: RawJob, github_url: &Url) -> Result<Job, JobRejected
     }
 
     let mut wrong = Problems::default();
+    // Ids are taken to the letter: whatever else names the deployment has to find it. All other fields come from forms.
     let deployment = wrong.id("deploymentId", raw.deployment, DeploymentId::parse);
     let service = wrong.id("serviceId", raw.service, ServiceId::parse);
-    let repository = wrong.id("repositoryName", raw.repository, RepositoryName::parse);
-    let branch = wrong.id("branch", raw.branch, BranchName::parse);
+    let repository = wrong.id("repositoryName", raw.repository.trimmed(), RepositoryName::parse);
+    let branch = wrong.id("branch", raw.branch.trimmed(), BranchName::parse);
     let commit = wrong.commit(raw.commit);
     let git = wrong.git(raw.provider, repository.as_ref(), github_url);
     let dockerfile = wrong.dockerfile(raw.dockerfile);
@@ -55,7 +57,21 @@ pub(super) fn validate(raw: RawJob, github_url: &Url) -> Result<Job, JobRejected
             Some(git),
             (Some(dockerfile), Some(builder)),
         ) if wrong.count == 0 => {
-            Ok(Job { deployment, service, repository, branch, commit, git, dockerfile, builder, build_timeout, env, ports })
+            let unsupported = raw.unsupported;
+            Ok(Job {
+                deployment,
+                service,
+                repository,
+                branch,
+                commit,
+                git,
+                dockerfile,
+                builder,
+                build_timeout,
+                env,
+                ports,
+                unsupported,
+            })
         }
         _ => Err(JobRejected { deployment: deployment_id, failure: wrong.into_failure() }),
     }
@@ -119,8 +135,12 @@ impl Problems {
     }
 
     fn commit(&mut self, value: Scalar) -> Option<CommitRef> {
-        match self.text("commitSha", value)? {
+        match self.text("commitSha", value.trimmed())? {
             None => Some(CommitRef::Tip),
+            Some(sha) if sha.len() < 40 && sha.len() >= 4 && sha.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                self.add("commitSha", "is an abbreviated id; give all of its 40 digits");
+                None
+            }
             Some(sha) => match CommitSha::parse(&sha.to_ascii_lowercase()) {
                 Ok(sha) => Some(CommitRef::Exact(sha)),
                 Err(e) => {
@@ -143,7 +163,7 @@ impl Problems {
                 return None;
             }
         };
-        let kind = self.required("gitProvider.type", provider.kind)?;
+        let kind = self.required("gitProvider.type", provider.kind.trimmed())?;
         let (base, credentials) = if kind.eq_ignore_ascii_case("GITHUB") {
             let account = match provider.github {
                 Group::Is(account) => account,
@@ -154,7 +174,7 @@ impl Problems {
                 }
             };
             let names = ("gitProvider.githubAccount.username", "gitProvider.githubAccount.accessToken");
-            (Some(github_url.clone()), self.credentials(names, account.username, account.token))
+            (Some(github_url.clone()), self.credentials(names, account.username, account.token.trimmed()))
         } else if kind.eq_ignore_ascii_case("CUSTOM") {
             let base = self.required("gitProvider.url", provider.url).and_then(|url| self.base_url(&url));
             let names = ("gitProvider.username", "gitProvider.password");
@@ -169,8 +189,9 @@ impl Problems {
 
     /// `Some(None)`: a public repository. Without a password there is nothing to log in with, whatever the user name says.
     fn credentials(&mut self, names: (&str, &str), username: Scalar, password: Scalar) -> Option<Option<GitCredentials>> {
-        let username = self.text(names.0, username);
-        let password = self.text(names.1, password);
+        let username = self.text(names.0, username.trimmed());
+        // A password may have a blank at its end, but no line's end: that comes from a file.
+        let password = self.text(names.1, password.without_line_ends());
         let username = username?.unwrap_or_default();
         if username.len() > MAX_USERNAME_BYTES {
             self.add(names.0, format_args!("is longer than {MAX_USERNAME_BYTES} bytes"));
@@ -194,7 +215,7 @@ impl Problems {
 
     /// `Some(None)`: none is named.
     fn dockerfile(&mut self, value: Scalar) -> Option<Option<String>> {
-        let Some(text) = self.text("runtimeFilePath", value)? else { return Some(None) };
+        let Some(text) = self.text("runtimeFilePath", value.trimmed())? else { return Some(None) };
         match normal_path(&text) {
             Ok(path) => Some(path),
             Err(problem) => {
@@ -206,7 +227,7 @@ impl Problems {
 
     /// `Some(None)`: none is named. Only the shape of a reference is looked at: the operator's list has the say.
     fn builder(&mut self, value: Scalar) -> Option<Option<String>> {
-        let Some(text) = self.text("builder", value)? else { return Some(None) };
+        let Some(text) = self.text("builder", value.trimmed())? else { return Some(None) };
         if !is_image(&text) {
             self.add("builder", "is no image reference");
             return None;
@@ -306,6 +327,26 @@ impl Problems {
     }
 }
 
+/// Without what a form, or a copy from a page, leaves around a value: blanks, line ends, and marks that nobody sees.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}'))
+}
+
+impl Scalar {
+    fn trimmed(self) -> Self {
+        match self {
+            Scalar::Text(text) => Scalar::Text(trimmed(&text).to_owned()),
+            other => other,
+        }
+    }
+    fn without_line_ends(self) -> Self {
+        match self {
+            Scalar::Text(text) => Scalar::Text(text.trim_matches(['\r', '\n']).to_owned()),
+            other => other,
+        }
+    }
+}
+
 /// Whether it has the shape of an image's reference.
 pub fn is_image(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':' | b'@');
@@ -322,7 +363,7 @@ fn clone_url(base: &Url, repository: &RepositoryName) -> Url {
 }
 
 fn check_base_url(text: &str) -> Result<Url, &'static str> {
-    let text = text.trim();
+    let text = trimmed(text);
     if text.len() > MAX_URL_BYTES {
         return Err("is longer than 2048 bytes");
     }
