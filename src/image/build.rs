@@ -15,6 +15,7 @@ use super::engine::{EngineConnection, error_message, open_connection};
 use super::failure::{FailedStep, classify, engine_answered, engine_error, engine_lost};
 use super::messages::{BuildMessage, MessageReader};
 use super::progress::Progress;
+use super::step_start::{Printed, never_started};
 use super::tasks::BuildTasks;
 use crate::protocol::{Code, Failure, LogType};
 use crate::stage::StageContext;
@@ -69,6 +70,7 @@ struct Told {
     image: Option<String>,
     error: Option<String>,
     failed: Option<FailedStep>,
+    printed: Printed,
 }
 
 impl RunningBuild<'_> {
@@ -86,7 +88,10 @@ impl RunningBuild<'_> {
         match (told.error, told.image) {
             // the Engine stops a build of its own accord only where it was told to by us
             (Some(_), image) if self.ctx.cancel.is_cancelled() => Ok(End::Stopped(image)),
-            (Some(error), _) => Err(classify(&error, told.failed.as_ref())),
+            (Some(error), _) => {
+                let (step, printed) = (told.failed.as_ref(), told.printed.of_failed_step());
+                Err(never_started(&error, step, printed.as_deref()).unwrap_or_else(|| classify(&error, step)))
+            }
             (None, Some(image)) => Ok(End::Built(image)),
             (None, None) => Err(engine_lost("its answer ended without a result.")),
         }
@@ -122,6 +127,7 @@ impl RunningBuild<'_> {
             let read = reader.push(&part, |message| match message {
                 BuildMessage::Status(status) => {
                     broken_log.see(&status);
+                    told.printed.see(&status);
                     progress.apply(status, now, &mut emit);
                 }
                 BuildMessage::Image(id) => told.image = Some(id),

@@ -23,7 +23,7 @@ use super::tasks::BuildTasks;
 use super::tenant::TenantNames;
 use crate::config::BuildConfig;
 use crate::context::BuildContext;
-use crate::protocol::{Failure, Job};
+use crate::protocol::{Code, Failure, Job};
 use crate::secrets::SecretString;
 use crate::source::CommitInfo;
 use crate::stage::StageContext;
@@ -120,7 +120,7 @@ impl DockerfileStage {
         let failure = match (end, sent.failure.get()) {
             // BuildKit's error for a file that could not be read is the echo of our own
             (Err(_), Some(failure)) => return Err(failure.clone()),
-            (Err(failure), None) if !failure.is_retryable() => failure,
+            (Err(failure), None) if !failure.is_retryable() || failure.code == Code::EngineError => failure,
             (end, _) => return end,
         };
         // A step that an Engine begins while it is being stopped fails as if by itself (measured on 20.10: runc's exit code 1).

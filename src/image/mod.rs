@@ -15,6 +15,7 @@ pub mod labels;
 mod log_limits;
 mod messages;
 mod output;
+mod probe;
 mod progress;
 mod reading;
 mod request;
@@ -22,6 +23,7 @@ mod select;
 mod services;
 mod session;
 mod size_limits;
+mod step_start;
 mod tasks;
 mod tenant;
 
@@ -30,6 +32,7 @@ pub use dockerfile::DockerfileStage;
 pub use engine::connect_engine;
 pub use exposure::exposure_warnings;
 pub use log_limits::log_limits;
+pub use probe::{Probed, probe};
 pub use size_limits::image_within;
 
 /// An image in the Engine, without a tag: the Engine's own cache keeps its layers warm.

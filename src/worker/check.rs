@@ -1,4 +1,5 @@
-//! `slipway check`: every part asked once, each with its address, what is wrong with it and the cure. Claims and builds nothing.
+//! `slipway check`: every part asked once, each with its address, what is wrong with it and the cure. Claims nothing; the Engine runs
+//! one step, as it does for builds.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, RegistryConfig};
 use crate::housekeeping::disk;
-use crate::image;
+use crate::image::{self, Probed};
 use crate::protocol::{Code, Failure};
 use crate::queue::{Findings, Queue};
 use crate::registry;
@@ -103,10 +104,18 @@ async fn engine(config: &Config) -> Finding {
         Ok::<_, Failure>(client)
     })
     .await;
-    let state = match reached {
+    // It answers; whether it can also run a step, only a step tells. It has a time limit of its own.
+    let ran = match reached {
+        Ok(client) => image::probe(&config.build).await.map(|probed| (client, probed)).map_err(|failure| failure.to_string()),
         Err(problem) => Err(problem),
-        Ok(client) => {
+    };
+    let state = match ran {
+        Err(problem) => Err(problem),
+        Ok((client, probed)) => {
             let mut advice = image::log_limits(&config.build.engine_socket).await;
+            if probed == Probed::NotTried {
+                advice.push(format!("No step was tried: there is no program for BUILD_PLATFORM {}.", config.build.platform));
+            }
             advice.extend(image::exposure_warnings(&config.build, &config.buildpacks, &client).await);
             Ok(advice)
         }

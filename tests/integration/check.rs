@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{Rig, Trouble};
+use crate::support::{OwnEngine, Rig, Trouble};
 
 /// The exit code, and what stands on standard output.
 async fn check(rig: &Rig) -> (Option<i32>, String) {
@@ -26,6 +26,23 @@ async fn a_host_where_every_part_is_there_is_told_so_also_beside_a_worker() {
     assert!(said.contains("iptables -I DOCKER-USER -d 169.254.0.0/16"), "what RUN steps reach is said, with the rule: {said}");
     assert!(!said.contains("BUILDKIT_STEP_LOG_MAX_SIZE"), "this Engine cuts no output: {said}");
     rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_answers_and_can_run_no_step_is_wrong_until_it_is_repaired() {
+    let mut engine = OwnEngine::start().await;
+    let rig = Rig::without_worker(|options| options.engine(engine.socket())).await;
+    engine.unplug().await;
+    let (code, said) = check(&rig).await;
+    assert_eq!(code, Some(69), "{said}");
+    let wrong: Vec<&str> = said.lines().filter(|line| line.starts_with("wrong")).collect();
+    assert_eq!(wrong, [format!("wrong  the Docker Engine at {}", engine.socket().display())], "{said}");
+    assert!(said.contains("could not start RUN [\"/probe\"]") && said.contains("could not find bridge"), "the cause: {said}");
+    assert!(said.contains("[engine.error] Restart the Engine"), "and the cure: {said}");
+    engine.plug().await;
+    let (code, said) = check(&rig).await;
+    assert_eq!(code, Some(0), "{said}");
+    engine.assert_as_at_first().await;
 }
 
 #[tokio::test]
