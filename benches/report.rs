@@ -59,12 +59,14 @@ async fn dashboard() {
             "/api/webhooks/deployments/{id}/logs",
             post(|State(posts): State<Arc<AtomicU64>>, _: axum::body::Bytes| async move {
                 posts.fetch_add(1, Ordering::Relaxed);
+                axum::Json(serde_json::json!({ "success": true }))
             }),
         )
         .route(
             "/api/webhooks/deployments/{id}/status",
             post(|State(posts): State<Arc<AtomicU64>>, _: axum::body::Bytes| async move {
                 println!("posts {}", posts.load(Ordering::Relaxed));
+                axum::Json(serde_json::json!({ "success": true }))
             }),
         )
         .with_state(posts);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::routing::post;
 use axum::{Json, Router};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -127,14 +127,16 @@ impl Board {
     }
 }
 
-async fn take_status(State(records): State<Arc<Records>>, Path(id): Path<String>, Json(body): Json<Value>) {
+async fn take_status(State(records): State<Arc<Records>>, Path(id): Path<String>, Json(body): Json<Value>) -> Json<Value> {
     let at = Instant::now();
     records.note(id, |told| {
         told.statuses.push((body["status"].as_str().unwrap_or_default().to_owned(), at));
         told.error.push_str(body["error"].as_str().unwrap_or_default());
     });
+    Json(json!({ "success": true }))
 }
 
-async fn take_log(State(records): State<Arc<Records>>, Path(id): Path<String>, Json(body): Json<Value>) {
+async fn take_log(State(records): State<Arc<Records>>, Path(id): Path<String>, Json(body): Json<Value>) -> Json<Value> {
     records.note(id, |told| told.take(body["text"].as_str().unwrap_or_default()));
+    Json(json!({ "success": true }))
 }

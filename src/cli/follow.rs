@@ -10,6 +10,7 @@ use tokio::signal::ctrl_c;
 use super::start;
 use crate::config::{DashboardAddress, TerminalHints};
 use crate::exit::Exit;
+use crate::peer::is_loopback;
 use crate::protocol::DeploymentId;
 use crate::report::listen::{Event, Screen, Status};
 use crate::secrets::ExposeSecret;
@@ -42,7 +43,9 @@ pub(super) struct Following {
 pub(super) async fn connect(dashboard: &DashboardAddress, id: &DeploymentId) -> Result<Following, FollowError> {
     let url = format!("{}/follow/{id}", dashboard.url.as_str().trim_end_matches('/'));
     let unreachable = |e: reqwest::Error| FollowError::Unreachable { url: url.clone(), cause: root_cause(&e) };
-    let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build().map_err(unreachable)?;
+    let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+    let builder = if is_loopback(&dashboard.url) { builder.no_proxy() } else { builder };
+    let client = builder.build().map_err(unreachable)?;
     let mut request = client.get(format!("{url}?from=now"));
     if let Some(key) = &dashboard.key {
         request = request.header("x-api-key", key.expose_secret());

@@ -70,6 +70,14 @@ impl Circuit {
         change
     }
 
+    /// Whether [`Circuit::doubted`] would open it, or keep it open, for this id.
+    pub fn would_open(&self, probe: bool, id: u64) -> bool {
+        match self.open {
+            Some(_) => probe,
+            None => self.doubts + u32::from(self.last_doubted != Some(id)) >= DOUBTS,
+        }
+    }
+
     /// 404 or 500: this id's trouble, or the peer's. `id`: anything that tells ids apart.
     pub fn doubted(&mut self, now: Instant, probe: bool, id: u64, wait: impl FnOnce(u32) -> Duration) -> Change {
         if self.open.is_some() {

@@ -4,8 +4,10 @@
 
 mod circuit;
 mod peers;
+mod proxy;
 mod retry_after;
 
 pub use circuit::{Change, Circuit};
 pub use peers::{Peer, Peers, Turn, blames_a_peer};
+pub use proxy::{is_loopback, proxy_before};
 pub use retry_after::{RETRY_AFTER_MAX, parse_retry_after, retry_after};

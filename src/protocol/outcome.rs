@@ -96,6 +96,8 @@ codes! {
     BuildTimeout = "build.timeout", Timeout, "the build took longer than BUILD_TIMEOUT, or one of its stages longer than its own limit";
     BuildSilent = "build.silent", Timeout, "the build printed nothing for BUILD_SILENCE_TIMEOUT";
 
+    ReportRefused = "report.refused", Infrastructure, "the dashboard refuses the end of this deployment while it takes other posts; it stands in the dead letter list only";
+
     WorkerDiskFull = "worker.disk_full", Infrastructure, "WORK_DIR has no disk space left";
     WorkerLeaseLost = "worker.lease_lost", LeaseLost, "another worker took the job over";
     WorkerInternal = "worker.internal", Infrastructure, "a defect of Slipway";

@@ -91,7 +91,8 @@ pub struct StatusPost {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusData {
-    pub container_image_uri: ImageRef,
+    /// An immutable reference: it has the digest.
+    pub container_image_uri: String,
     pub container_registry_type: RegistryType,
 }
 
@@ -113,7 +114,7 @@ mod tests {
         let post = StatusPost {
             status: DeploymentStatus::Builded,
             error: None,
-            data: Some(StatusData { container_image_uri: image.clone(), container_registry_type: RegistryType::Ecr }),
+            data: Some(StatusData { container_image_uri: image.to_string(), container_registry_type: RegistryType::Ecr }),
         };
         let json = serde_json::to_value(&post).unwrap();
         let uri = image.to_string();

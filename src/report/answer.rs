@@ -23,9 +23,71 @@ pub enum Answer {
     Failed(u16),
     /// No answer, or one that says "later".
     Away { why: String, retry_after: Option<Duration> },
+    /// Whatever answers, it is not the dashboard's API.
+    NotTheApi { why: String },
+}
+
+/// What was read of an answer's body.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'b> {
+    pub bytes: &'b [u8],
+    /// It was read to its end.
+    pub is_whole: bool,
+    /// The value of `Content-Type`.
+    pub content_type: &'b str,
+}
+
+impl Body<'_> {
+    /// Why it is not what the API says when it has stored a post: a JSON object that tells no error.
+    fn is_no_acknowledgement(&self) -> Option<&'static str> {
+        if self.is_page() {
+            return Some("a web page");
+        }
+        let text = self.bytes.trim_ascii();
+        if !self.is_whole {
+            // Stored all the same: what was cut behind the status line and the beginning of the object changes nothing.
+            return (!text.starts_with(b"{")).then_some("a body that was cut off");
+        }
+        if text.is_empty() {
+            return Some("an empty body");
+        }
+        match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text) {
+            Err(_) => Some("something else than a JSON object"),
+            Ok(object) if tells_an_error(&object) => Some("an error"),
+            Ok(_) => None,
+        }
+    }
+
+    fn is_page(&self) -> bool {
+        let is_html = self.content_type.trim().to_ascii_lowercase().starts_with("text/html");
+        is_html || self.bytes.trim_ascii().starts_with(b"<")
+    }
+}
+
+fn tells_an_error(object: &serde_json::Map<String, serde_json::Value>) -> bool {
+    object.get("success") == Some(&serde_json::Value::Bool(false)) || object.get("error").is_some_and(|error| !error.is_null())
 }
 
 impl Answer {
+    /// From the status line and the body. A 2xx without the API's own JSON is a page of something else: a sign-in page, a proxy, an
+    /// address that answers everything. So is a refusal of one post that comes as a web page.
+    pub fn with_body(status: u16, retry_after: Option<&str>, body: Body<'_>, now: OffsetDateTime) -> Self {
+        let answer = Self::of(status, retry_after, now);
+        let found = match answer {
+            Answer::Taken => body.is_no_acknowledgement(),
+            Answer::Invalid(_) => body.is_page().then_some("a web page"),
+            _ => None,
+        };
+        match found {
+            None => answer,
+            Some(found) => Answer::NotTheApi {
+                why: format!(
+                    "it answers {status} with {found}, which is not the dashboard's API: check API_URL, and what stands before it (a proxy, a sign-in page)"
+                ),
+            },
+        }
+    }
+
     /// From the status line. `retry_after`: that header's value.
     pub fn of(status: u16, retry_after: Option<&str>, now: OffsetDateTime) -> Self {
         match status {
@@ -66,6 +128,42 @@ mod tests {
         assert_eq!(answer(500, None), Answer::Failed(500));
         assert!(matches!(answer(503, None), Answer::Away { retry_after: None, .. }));
         assert!(matches!(answer(301, None), Answer::Away { .. }));
+    }
+
+    fn with_body(status: u16, content_type: &str, bytes: &str, is_whole: bool) -> Answer {
+        let body = Body { bytes: bytes.as_bytes(), is_whole, content_type };
+        Answer::with_body(status, None, body, OffsetDateTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_2xx_is_an_acknowledgement_only_with_the_apis_json() {
+        for body in ["{}", r#"{"success":true}"#, " {\"ok\": 1}\n", r#"{"error":null}"#] {
+            assert_eq!(with_body(200, "application/json", body, true), Answer::Taken, "{body}");
+            assert_eq!(with_body(201, "", body, true), Answer::Taken, "{body}");
+        }
+        for body in ["", "ok", "[]", "true", "<!DOCTYPE html><p>Sign in</p>", r#"{"success":false}"#, r#"{"error":"login"}"#, "{"]
+        {
+            assert!(matches!(with_body(200, "text/plain", body, true), Answer::NotTheApi { .. }), "{body}");
+        }
+        assert!(matches!(with_body(200, "Text/HTML; charset=utf-8", "{}", true), Answer::NotTheApi { .. }));
+    }
+
+    #[test]
+    fn an_acknowledgement_that_was_cut_off_behind_its_beginning_is_one() {
+        assert_eq!(with_body(200, "application/json", r#"{"succ"#, false), Answer::Taken);
+        assert!(matches!(with_body(200, "application/json", "", false), Answer::NotTheApi { .. }));
+        assert!(matches!(with_body(200, "", "<html", false), Answer::NotTheApi { .. }));
+    }
+
+    #[test]
+    fn a_400_that_comes_as_a_page_refuses_no_post() {
+        assert!(matches!(with_body(400, "text/html", "<h1>plain HTTP to an HTTPS port</h1>", true), Answer::NotTheApi { .. }));
+        assert_eq!(with_body(400, "application/json", r#"{"error":"empty"}"#, true), Answer::Invalid(400));
+        assert_eq!(
+            with_body(413, "text/html", "<h1>too large</h1>", true),
+            Answer::TooLarge,
+            "a server before the API says so too"
+        );
     }
 
     #[test]

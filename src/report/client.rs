@@ -10,8 +10,9 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::answer::Answer;
+use super::answer::{Answer, Body};
 use crate::config::DashboardConfig;
+use crate::peer::{is_loopback, proxy_before};
 use crate::protocol::{DeploymentId, LogPost, StatusPost};
 
 /// No connection is established for longer.
@@ -35,6 +36,8 @@ pub struct Client {
     base: String,
     key: HeaderValue,
     timeout: Duration,
+    /// The proxy that all posts go through.
+    proxy: Option<String>,
 }
 
 impl Client {
@@ -44,10 +47,13 @@ impl Client {
         let mut key = HeaderValue::from_str(config.key.expose_secret())
             .map_err(|_| invalid("API_KEY has a character that cannot be in an HTTP header"))?;
         key.set_sensitive(true);
-        let http = reqwest::Client::builder()
-            // The key goes to no other host than API_URL's: not to a redirect's, not to a proxy that the environment names.
+        // A proxy that the environment names is used, as the operator wants it; but not between this machine and itself.
+        let direct = is_loopback(&config.url);
+        let builder = reqwest::Client::builder();
+        let builder = if direct { builder.no_proxy() } else { builder };
+        let http = builder
+            // The key goes to no other host than API_URL's, so not to a redirect's.
             .redirect(Policy::none())
-            .no_proxy()
             .connect_timeout(config.timeout.min(CONNECT_TIMEOUT))
             .pool_max_idle_per_host(connections)
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -56,14 +62,23 @@ impl Client {
             .build()
             .map_err(io::Error::other)?;
         let base = format!("{}/webhooks/deployments", config.url.as_str().trim_end_matches('/'));
-        Ok(Self { http, base, key, timeout: config.timeout })
+        let proxy = if direct { None } else { proxy_before(&config.url) };
+        Ok(Self { http, base, key, timeout: config.timeout, proxy })
     }
 
-    /// Posts once. The status line is the answer: what is cut after it was stored all the same.
+    /// Posts once.
     pub async fn post(&self, deployment: &DeploymentId, post: Post<'_>) -> Answer {
         match post {
             Post::Log(body) => self.send(&format!("{}/{deployment}/logs", self.base), body).await,
             Post::Status(body) => self.send(&format!("{}/{deployment}/status", self.base), body).await,
+        }
+    }
+
+    /// Who is to blame may be the proxy.
+    fn through(&self, why: String) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("{why} (through the proxy {proxy}; see HTTPS_PROXY, HTTP_PROXY and NO_PROXY)"),
+            None => why,
         }
     }
 
@@ -76,24 +91,37 @@ impl Client {
             self.http.post(url).header("x-api-key", self.key.clone()).header(CONTENT_TYPE, "application/json").body(body);
         let response = match tokio::time::timeout(self.timeout, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(e)) => return Answer::Away { why: cause(&e), retry_after: None },
+            Ok(Err(e)) => return Answer::Away { why: self.through(with_cure(cause(&e))), retry_after: None },
             Err(_) => {
-                return Answer::Away { why: format!("no answer within {} s", self.timeout.as_secs_f32()), retry_after: None };
+                let why = self.through(format!("no answer within {} s", self.timeout.as_secs_f32()));
+                return Answer::Away { why, retry_after: None };
             }
         };
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
-        let answer = Answer::of(response.status().as_u16(), retry_after, OffsetDateTime::now_utc());
-        // Whether it comes whole does not matter; a body that does not end costs the connection.
-        let _whole = tokio::time::timeout(BODY_TIMEOUT, drain(response)).await;
-        answer
+        let status = response.status().as_u16();
+        let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let (retry_after, content_type) = (text(RETRY_AFTER), text(CONTENT_TYPE));
+        let mut bytes = Vec::new();
+        let read = tokio::time::timeout(BODY_TIMEOUT, read(response, &mut bytes)).await;
+        let body = Body { bytes: &bytes, is_whole: read == Ok(true), content_type: &content_type };
+        let retry_after = Some(retry_after.as_str()).filter(|value| !value.is_empty());
+        Answer::with_body(status, retry_after, body, OffsetDateTime::now_utc())
     }
 }
 
-async fn drain(mut response: reqwest::Response) -> bool {
-    let mut read = 0;
-    while read < BODY_BYTES {
+/// A certificate that is refused has a cure of its own.
+fn with_cure(cause: String) -> String {
+    if cause.contains("UnknownIssuer") {
+        format!("{cause} (a CA of one's own: name the file with its certificate in SSL_CERT_FILE)")
+    } else {
+        cause
+    }
+}
+
+/// Reads the body as far as it comes. `true`: to its end. One that does not end costs the connection.
+async fn read(mut response: reqwest::Response, body: &mut Vec<u8>) -> bool {
+    while body.len() < BODY_BYTES {
         match response.chunk().await {
-            Ok(Some(chunk)) => read += chunk.len(),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(BODY_BYTES - body.len())]),
             Ok(None) => return true,
             Err(_) => return false,
         }

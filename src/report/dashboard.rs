@@ -36,6 +36,7 @@ pub struct Dashboard {
     closed: Notify,
     slots: Arc<Semaphore>,
     taken: AtomicU64,
+    taken_statuses: AtomicU64,
     denied: watch::Sender<Option<u16>>,
 }
 
@@ -50,6 +51,7 @@ impl Dashboard {
             closed: Notify::new(),
             slots: Arc::new(Semaphore::new(POSTS)),
             taken: AtomicU64::new(0),
+            taken_statuses: AtomicU64::new(0),
             denied: watch::Sender::new(None),
         })
     }
@@ -61,6 +63,11 @@ impl Dashboard {
     /// Posts that were taken so far, of any deployment.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Statuses that were taken so far, of any deployment.
+    pub fn taken_statuses(&self) -> u64 {
+        self.taken_statuses.load(Ordering::Relaxed)
     }
 
     /// 401 or 403, if that was the last word about the key.
@@ -98,9 +105,32 @@ impl Dashboard {
 
     /// Posts once and tells the circuit what was answered.
     pub async fn post(&self, pass: Pass, deployment: &DeploymentId, post: Post<'_>) -> Answer {
+        let is_status = matches!(post, Post::Status(_));
         let answer = self.client.post(deployment, post).await;
-        self.note(pass.turn.is_some(), deployment, &answer);
+        if is_status && answer == Answer::Taken {
+            self.taken_statuses.fetch_add(1, Ordering::Relaxed);
+        }
+        let probe = pass.turn.is_some();
+        // A few deployments whose every post is answered 500 must not stop all others: is it the dashboard, or are it they?
+        if matches!(answer, Answer::Failed(_)) && self.circuit().would_open(probe, hash(deployment)) && self.answers().await {
+            let change = self.circuit().passed(probe);
+            self.tell(change, "");
+        } else {
+            self.note(probe, deployment, &answer);
+        }
         answer
+    }
+
+    /// Whether the dashboard answers as its API does: it refuses an empty line with 400, and stores nothing of it.
+    pub async fn answers(&self) -> bool {
+        matches!(self.post_test().await, Answer::Invalid(400))
+    }
+
+    async fn post_test(&self) -> Answer {
+        match DeploymentId::parse("slipway-check") {
+            Ok(nobody) => self.client.post(&nobody, Post::Log(&LogPost { text: String::new(), kind: LogType::Info })).await,
+            Err(_) => Answer::Away { why: "the test post has no id".to_owned(), retry_after: None },
+        }
     }
 
     /// Past circuit, bound and turn: PENDING on the way out has one try, now.
@@ -111,30 +141,29 @@ impl Dashboard {
     /// Asks whether the dashboard is there and takes the key, by a log post with an empty text, which it refuses with 400 and
     /// stores nothing of. `Err` is for people: address, cause and cure.
     pub async fn check(&self) -> Result<(), String> {
-        let Ok(nobody) = DeploymentId::parse("slipway-check") else {
-            return Ok(());
-        };
-        let empty = LogPost { text: String::new(), kind: LogType::Info };
-        let answer = self.client.post(&nobody, Post::Log(&empty)).await;
+        let answer = self.post_test().await;
         match &answer {
-            Answer::Taken | Answer::Invalid(_) | Answer::TooLarge => {
-                self.set_denied(None);
-                Ok(())
-            }
-            Answer::UnknownId => {
-                self.set_denied(None);
-                Err(format!(
-                    "The dashboard at {} answers 404 where it should refuse an empty line with 400. Check the path in API_URL (its default ends in /api).",
-                    self.address
-                ))
-            }
-            Answer::Denied(status) => {
-                self.set_denied(Some(*status));
-                Err(self.denied_words(*status))
-            }
-            Answer::Failed(status) => Err(format!("The dashboard at {} answers {status}. See its own log.", self.address)),
+            Answer::Denied(status) => self.set_denied(Some(*status)),
+            Answer::Invalid(400) | Answer::UnknownId => self.set_denied(None),
+            _ => {}
+        }
+        let address = &self.address;
+        let not_the_api = |found: &str| {
+            format!(
+                "What answers at {address} is not the dashboard's API: {found} Check API_URL (its path too: the default ends in /api), and what stands before it (a proxy, a sign-in page)."
+            )
+        };
+        match answer {
+            Answer::Invalid(400) => Ok(()),
+            Answer::Taken => Err(not_the_api("it takes an empty line, which the API refuses with 400.")),
+            Answer::Invalid(status) => Err(not_the_api(&format!("it answers {status} where an empty line is refused with 400."))),
+            Answer::TooLarge => Err(not_the_api("it answers 413 where an empty line is refused with 400.")),
+            Answer::UnknownId => Err(not_the_api("it answers 404 where it should refuse an empty line with 400.")),
+            Answer::NotTheApi { why } => Err(format!("The dashboard at {address} cannot be used: {why}.")),
+            Answer::Denied(status) => Err(self.denied_words(status)),
+            Answer::Failed(status) => Err(format!("The dashboard at {address} answers {status}. See its own log.")),
             Answer::Away { why, .. } => {
-                Err(format!("The dashboard at {} cannot be reached: {why}. Check API_URL, and that it runs.", self.address))
+                Err(format!("The dashboard at {address} cannot be reached: {why}. Check API_URL, and that it runs."))
             }
         }
     }
@@ -180,12 +209,14 @@ impl Dashboard {
                     self.set_denied(None);
                 }
                 let wait = |n| jittered(pace.base, pace.doubt_cap, n, random());
-                let mut id = DefaultHasher::new();
-                deployment.hash(&mut id);
                 (
-                    self.circuit().doubted(now, probe, id.finish(), wait),
+                    self.circuit().doubted(now, probe, hash(deployment), wait),
                     "it answers 404 or 500 to everything; check API_URL's path, and the dashboard's own log".to_owned(),
                 )
+            }
+            Answer::NotTheApi { why } => {
+                let wait = |n| jittered(pace.base, pace.cap, n, random());
+                (self.circuit().failed(now, probe, None, wait), why.clone())
             }
             Answer::Away { why, retry_after } => {
                 let at_least = retry_after.map(|r| r.min(pace.retry_after_max));
@@ -212,6 +243,12 @@ impl Dashboard {
     fn set_denied(&self, status: Option<u16>) {
         self.denied.send_if_modified(|d| std::mem::replace(d, status) != status);
     }
+}
+
+fn hash(deployment: &DeploymentId) -> u64 {
+    let mut id = DefaultHasher::new();
+    deployment.hash(&mut id);
+    id.finish()
 }
 
 async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {

@@ -14,6 +14,7 @@ pub mod listen;
 mod pace;
 mod patience;
 mod pieces;
+mod refusals;
 mod sender;
 pub mod terminal;
 
@@ -53,8 +54,9 @@ pub trait Fence: Send + Sync {
 pub enum Delivery {
     /// The end was answered with 2xx, all that stood before it too.
     Delivered,
-    /// The dashboard refused it for good (404 for minutes while other ids pass): said in the worker's log.
-    Refused,
+    /// The dashboard refuses it for good while it takes other posts, with this status (404 for minutes, or any other one however little
+    /// of the end is told): said in the worker's log.
+    Refused { status: u16 },
     /// The fence said that the attempt is not ours: nothing more was sent.
     Lost,
     /// A cancel came first (the fence said so, or CANCELLED was given as the end meanwhile): the end was not sent, or not again.

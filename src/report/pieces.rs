@@ -76,6 +76,11 @@ impl Pieces {
         })
     }
 
+    /// Whether what comes next is the harmless line that says what may be missing.
+    pub fn is_announcing(&self) -> bool {
+        self.queue.front().is_some_and(|piece| piece.stage == Stage::Announcing)
+    }
+
     /// What [`Pieces::next`] gave was taken.
     pub fn taken(&mut self) {
         let Some(piece) = self.queue.front_mut() else {

@@ -16,12 +16,10 @@ use super::journal::{EndFate, EndNote, Item, Journal, Loaded, Position};
 use super::pace::{Pace, jittered, random};
 use super::patience::Patience;
 use super::pieces::{Outgoing, Pieces, Refusal};
+use super::refusals::{self, Extent, Proof, Refusals, status_post};
 use super::{Delivery, Fence};
-use crate::protocol::{DeploymentId, DeploymentStatus, LogPost, LogType, Outcome, StatusData, StatusPost};
+use crate::protocol::{DeploymentId, DeploymentStatus, LogPost, LogType, Outcome, StatusPost};
 use crate::queue::{Fenced, Gate, GateState, Telling};
-
-/// The dashboard loses an event with a longer `error` silently.
-const ERROR_CHARS: usize = 191;
 
 /// What a report and its sender share.
 pub struct Link {
@@ -62,6 +60,12 @@ struct Course {
     /// A log item that is told in pieces, and where it ends in the journal.
     log: Option<(Pieces, Position)>,
     patience: Patience,
+    /// Of the status or the end that is told now, or of the line that announces what may be left out.
+    refusals: Refusals,
+    /// How much of the end is told.
+    extent: Extent,
+    /// Not even a harmless line of this deployment is taken: what is refused is left out at once, so that its end has its turn.
+    gives_up_lines: bool,
     /// Tries in a row that the dashboard, or the fence, gave no clear answer to.
     tries: u32,
     /// The last refusal, in words for the user.
@@ -210,10 +214,24 @@ impl Sender {
         }
         let refusal = match answer {
             Answer::Taken => {
+                course.gives_up_lines = false;
+                course.refusals.over();
                 pieces.taken();
                 Refusal::Again
             }
-            Answer::Failed(status) | Answer::Denied(status) => {
+            Answer::Failed(_) if course.gives_up_lines => pieces.invalid(),
+            Answer::Failed(status) => {
+                course.refusal = format!("The dashboard answers {status}");
+                if post.kind == LogType::Warning
+                    && pieces.is_announcing()
+                    && self.believes(course, refusals::Refusal::Unclear).await
+                {
+                    tracing::warn!(deployment_id = %self.id, status, "the dashboard refuses every line of this deployment; they are left out");
+                    course.gives_up_lines = true;
+                }
+                pieces.refused(text)
+            }
+            Answer::Denied(status) => {
                 course.refusal = format!("The dashboard answers {status}");
                 pieces.refused(text)
             }
@@ -222,7 +240,7 @@ impl Sender {
                 pieces.too_large(text)
             }
             Answer::Invalid(_) => pieces.invalid(),
-            Answer::UnknownId | Answer::Away { .. } => Refusal::Again,
+            Answer::UnknownId | Answer::Away { .. } | Answer::NotTheApi { .. } => Refusal::Again,
         };
         if let Refusal::LeftOut(bytes) = refusal {
             course.tries = 0;
@@ -258,12 +276,19 @@ impl Sender {
             return Next::Over(delivery);
         }
         match answer {
-            Answer::Taken => self.told(after, None).await,
-            Answer::Invalid(_) | Answer::TooLarge => {
-                tracing::warn!(deployment_id = %self.id, ?status, ?answer, "the dashboard refuses this status for good; it is left out");
+            Answer::Taken => {
+                course.refusals.over();
                 self.told(after, None).await;
             }
-            Answer::Failed(_) | Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } => {}
+            Answer::Invalid(_) | Answer::TooLarge | Answer::Failed(_) => {
+                if self.believes(course, refusal_of(&answer)).await {
+                    tracing::warn!(deployment_id = %self.id, ?status, ?answer, "the dashboard refuses this status for good; it is left out");
+                    course.tries = 0;
+                    course.refusals.over();
+                    self.told(after, None).await;
+                }
+            }
+            Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } | Answer::NotTheApi { .. } => {}
         }
         Next::On
     }
@@ -285,33 +310,63 @@ impl Sender {
                 return Next::On;
             }
         }
-        let answer = self.dashboard.post(pass, &self.id, Post::Status(&status_post(&end.outcome))).await;
+        let answer = self.dashboard.post(pass, &self.id, Post::Status(&status_post(&end.outcome, course.extent))).await;
         if let Next::Over(delivery) = self.weigh(course, &answer) {
             return self.finish(&end, after, delivery).await;
         }
         match answer {
-            Answer::Taken => self.finish(&end, after, Delivery::Delivered).await,
-            Answer::Invalid(_) | Answer::TooLarge => {
-                tracing::warn!(deployment_id = %self.id, ?answer, "the dashboard refuses the end of this deployment for good");
-                self.finish(&end, after, Delivery::Refused).await
+            Answer::Taken => {
+                // A later end is told whole again.
+                (course.extent, course.refusals) = (Extent::Whole, Refusals::default());
+                self.finish(&end, after, Delivery::Delivered).await
             }
-            Answer::Failed(_) | Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } => Next::On,
+            Answer::Invalid(status) | Answer::Failed(status) => self.end_refused(course, &end, after, &answer, status).await,
+            Answer::TooLarge => self.end_refused(course, &end, after, &answer, 413).await,
+            Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } | Answer::NotTheApi { .. } => Next::On,
         }
+    }
+
+    /// The end is told with less, or given up, once it is sure that it alone is refused.
+    async fn end_refused(&self, course: &mut Course, end: &EndNote, after: Position, answer: &Answer, status: u16) -> Next {
+        if !self.believes(course, refusal_of(answer)).await {
+            return Next::On;
+        }
+        course.tries = 0;
+        if let Some(less) = course.extent.less(&end.outcome) {
+            tracing::warn!(deployment_id = %self.id, status, told = ?less, "the dashboard refuses the end of this deployment while it takes other posts; it is told with less");
+            course.extent = less;
+            return Next::On;
+        }
+        tracing::error!(deployment_id = %self.id, status, "the dashboard refuses the end of this deployment for good, however little of it is told; it is given up");
+        self.finish(end, after, Delivery::Refused { status }).await
+    }
+
+    /// Whether a refusal is this post's own, and not the dashboard's trouble.
+    async fn believes(&self, course: &mut Course, refusal: refusals::Refusal) -> bool {
+        let proof = if course.refusals.is_witnessed(self.dashboard.taken_statuses()) {
+            Proof::AnotherStatus
+        } else if self.dashboard.answers().await {
+            Proof::TestPost
+        } else {
+            Proof::None
+        };
+        let whole = self.pace.refuse_alone_after;
+        let after = if course.extent == Extent::Whole { whole } else { whole / 2 };
+        course.refusals.believed(Instant::now(), refusal, proof, after)
     }
 
     /// The end has a fate: it is kept on disk first, then the caller learns of it.
     async fn finish(&self, end: &EndNote, after: Position, delivery: Delivery) -> Next {
         match delivery {
-            Delivery::Delivered | Delivery::Refused => {
-                self.told(after, Some(EndFate::Delivered(end.ordinal))).await;
-            }
+            Delivery::Delivered => self.told(after, Some(EndFate::Delivered(end.ordinal))).await,
             Delivery::Cancelled => self.told(after, Some(EndFate::Voided(end.ordinal))).await,
-            Delivery::Lost | Delivery::Stopped => {}
+            // Refused: a start before the dead letter list has it tells it once more.
+            Delivery::Refused { .. } | Delivery::Lost | Delivery::Stopped => {}
         }
         self.link.progress.send_modify(|p| p.settled = Some((end.ordinal, delivery.clone())));
         match delivery {
             Delivery::Delivered | Delivery::Cancelled => Next::On,
-            Delivery::Refused | Delivery::Lost | Delivery::Stopped => Next::Over(delivery),
+            Delivery::Refused { .. } | Delivery::Lost | Delivery::Stopped => Next::Over(delivery),
         }
     }
 
@@ -325,13 +380,18 @@ impl Sender {
                         deployment_id = %self.id,
                         "the dashboard answers 404 to this deployment while it takes others; its reports are given up"
                     );
-                    return Next::Over(Delivery::Refused);
+                    return Next::Over(Delivery::Refused { status: 404 });
                 }
                 return Next::On;
             }
             Answer::Failed(_) => course.tries = course.tries.saturating_add(1),
             // The circuit waits for these, for all senders together.
-            Answer::Taken | Answer::Denied(_) | Answer::Away { .. } | Answer::Invalid(_) | Answer::TooLarge => course.tries = 0,
+            Answer::Taken
+            | Answer::Denied(_)
+            | Answer::Away { .. }
+            | Answer::NotTheApi { .. }
+            | Answer::Invalid(_)
+            | Answer::TooLarge => course.tries = 0,
         }
         course.patience.over();
         Next::On
@@ -366,15 +426,9 @@ async fn blocking<T: Send + 'static>(link: &Arc<Link>, work: impl FnOnce(&Link) 
     tokio::task::spawn_blocking(move || work(&link)).await.ok()
 }
 
-fn status_post(outcome: &Outcome) -> StatusPost {
-    let error = |failure: &crate::protocol::Failure| Some(failure.within(ERROR_CHARS));
-    match outcome {
-        Outcome::Builded { image, registry } => StatusPost {
-            status: DeploymentStatus::Builded,
-            error: None,
-            data: Some(StatusData { container_image_uri: image.clone(), container_registry_type: *registry }),
-        },
-        Outcome::Failed { failure } => StatusPost { status: DeploymentStatus::Failed, error: error(failure), data: None },
-        Outcome::Cancelled { failure } => StatusPost { status: DeploymentStatus::Cancelled, error: error(failure), data: None },
+fn refusal_of(answer: &Answer) -> refusals::Refusal {
+    match answer {
+        Answer::Failed(_) => refusals::Refusal::Unclear,
+        _ => refusals::Refusal::OfTheBody,
     }
 }

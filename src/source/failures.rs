@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::resolver::OutOfReach;
 use super::site::{Site, out_of_reach};
+use crate::peer::proxy_before;
 use crate::protocol::{Code, Evidence, Failure};
 
 /// What a response's head says, as far as its meaning depends on it.
@@ -92,6 +93,14 @@ pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
             Code::GitUnreachable,
             format!("The TLS connection to {host} failed: {}.", printable(&tls.to_string(), 200)),
             "Check the server's certificate, and that this worker's system trusts its issuer.",
+        );
+    }
+    let proxy = error.url().and_then(proxy_before);
+    if let (Some(proxy), true) = (proxy, error.is_connect()) {
+        return Failure::new(
+            Code::GitUnreachable,
+            format!("The git server {host} cannot be reached through the proxy {proxy}: {}.", printable(&innermost, 200)),
+            "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the worker, and that the proxy runs.",
         );
     }
     if error.is_dns() {

@@ -217,8 +217,29 @@ fn delivered(outcome: Outcome, close: Close, cancel: Option<Failure>, delivery: 
         {
             begin_with(Outcome::Cancelled { failure }, close)
         }
-        (Delivery::Delivered | Delivery::Refused, _) => (State::Closing, Action::Close(close)),
+        (Delivery::Delivered, _) => (State::Closing, Action::Close(close)),
+        // Nobody was told: the dead letter list is where a person finds it.
+        (Delivery::Refused { status }, _) => {
+            let close = match close {
+                Close::Acknowledge => Close::DeadLetter(refused(&outcome, status)),
+                kept @ Close::DeadLetter(_) => kept,
+            };
+            (State::Closing, Action::Close(close))
+        }
     }
+}
+
+fn refused(outcome: &Outcome, status: u16) -> Failure {
+    let end = match outcome {
+        Outcome::Builded { image, .. } => format!("BUILDED ({image})"),
+        Outcome::Failed { failure } => format!("FAILED ({failure})"),
+        Outcome::Cancelled { failure } => format!("CANCELLED ({failure})"),
+    };
+    Failure::new(
+        Code::ReportRefused,
+        format!("The dashboard answers {status} to the end of this deployment while it takes other posts. Its end was {end}."),
+        "See the dashboard's own log, then deploy again or set the status there.",
+    )
 }
 
 #[cfg(test)]

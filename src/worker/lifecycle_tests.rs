@@ -33,7 +33,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(Event::Stored),
         2 => prop_oneof![
             Just(Delivery::Delivered),
-            Just(Delivery::Refused),
+            Just(Delivery::Refused { status: 500 }),
             Just(Delivery::Lost),
             Just(Delivery::Cancelled),
             Just(Delivery::Stopped)
@@ -91,7 +91,7 @@ proptest! {
             let was = state.clone();
             let (next, action) = step(state, event.clone());
             if matches!(event, Event::Stored(Fenced::Stored | Fenced::Cancelled | Fenced::Superseded { .. })) { stored = true; }
-            if matches!(event, Event::Delivered(Delivery::Delivered | Delivery::Refused)) { told = true; }
+            if matches!(event, Event::Delivered(Delivery::Delivered | Delivery::Refused { .. })) { told = true; }
             prop_assert!(!lost || matches!(action, Action::Nothing), "nothing is done after the attempt was lost, but {action:?}");
             match &action {
                 Action::Deliver(outcome) => {

@@ -195,6 +195,7 @@ impl Pipeline<'_> {
             async move {
                 if gate.state() == GateState::Shut {
                     self.step.send_replace(Step::Gate);
+                    self.ctx.warn("Redis does not answer, so this worker cannot prove that the job is still its own: nothing leaves the host until it does.");
                     self.unless_stopped(gate.open()).await?;
                     self.step.send_replace(step);
                 }

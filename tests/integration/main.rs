@@ -10,6 +10,7 @@ mod commands;
 mod crash;
 mod disk_full;
 mod drain;
+mod ends;
 mod engine_restarts;
 mod failures;
 mod fetched_secrets;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use slipway::config::RegistryConfig;
 use slipway::protocol::{Code, RegistryType};
-use slipway::registry::{RegistryStage, STALL_TIMEOUT};
+use slipway::registry::{Latest, RegistryStage, STALL_TIMEOUT};
 use slipway::secrets::FetchedSecrets;
 use tokio::net::TcpListener;
 
@@ -44,6 +44,24 @@ async fn a_layer_that_the_registry_has_is_reused_and_no_other_repository_is_name
     let keep = format!("keep:{}", keep.tag.unwrap());
     assert!(all_names().await.contains(&keep), "a name that Slipway did not give stays");
     engine.remove_image(&keep, None::<bollard::query_parameters::RemoveImageOptions>, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn latest_is_not_moved_where_that_is_withheld_at_the_last_moment() {
+    let service = unique("svc");
+    let stage = stage(generic(&registry_host())).await;
+    let (before, after) = (Attempt::of(&service), Attempt::of(&service));
+    let pushed = stage.push(&before.image(1000).await, &before.ctx).await.unwrap();
+    assert_eq!(stage.move_latest(&pushed, &before.ctx, &rig::allowed).await, Ok(Latest::Moved));
+    let newer = stage.push(&after.image(1000).await, &after.ctx).await.unwrap();
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let withheld = || -> futures_util::future::BoxFuture<'_, bool> {
+        asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Box::pin(std::future::ready(false))
+    };
+    assert_eq!(stage.move_latest(&newer, &after.ctx, &withheld).await, Ok(Latest::Withheld));
+    assert_eq!(asked.into_inner(), 1, "asked for the PUT alone");
+    assert_eq!(digest_in_registry(&format!("octo/{service}"), "latest").await.as_deref(), Some(pushed.reference.digest()));
 }
 
 #[tokio::test]

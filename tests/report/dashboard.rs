@@ -44,6 +44,8 @@ pub enum Reply {
     AsMeasured,
     Status(u16),
     RetryAfter(u16, &'static str),
+    /// Status, `Content-Type` and body of something that is not the API, or does not answer as it.
+    Page(u16, &'static str, &'static str),
     /// Stores it, and never answers.
     Hang,
     /// Stores it, and answers when told to.
@@ -121,6 +123,11 @@ impl Dashboard {
         self.seen.borrow().clone()
     }
 
+    /// Forgets what came so far.
+    pub fn forget_all(&self) {
+        self.seen.send_modify(Vec::clear);
+    }
+
     /// What it has stored of a deployment, in order.
     pub fn rows(&self, id: &str) -> Vec<Seen> {
         self.posts().into_iter().filter(|s| s.id == id && s.answered == 200).collect()
@@ -167,7 +174,7 @@ async fn answer(
         Reply::AsMeasured if seen.route == "logs" && seen.text().is_empty() => 400,
         Reply::AsMeasured if seen.text().len() > 65_535 => 500,
         Reply::AsMeasured | Reply::Hang | Reply::Late(_) | Reply::StoreAndCut | Reply::CutBody => 200,
-        Reply::Status(status) | Reply::RetryAfter(status, _) => *status,
+        Reply::Status(status) | Reply::RetryAfter(status, _) | Reply::Page(status, ..) => *status,
     };
     let answered = seen.answered;
     dashboard.seen.send_modify(|all| all.push(seen));
@@ -190,6 +197,7 @@ async fn answer(
             let part = part.chain(cut);
             response.body(Body::from_stream(part)).unwrap()
         }
+        Reply::Page(_, content_type, body) => response.header("content-type", content_type).body(Body::from(body)).unwrap(),
         Reply::RetryAfter(_, value) => response.header("retry-after", value).body(Body::empty()).unwrap(),
         Reply::AsMeasured | Reply::Status(_) => response.body(Body::from("{}")).unwrap(),
     }

@@ -200,7 +200,7 @@ async fn a_404_for_one_id_while_others_pass_ends_its_report_after_a_while() {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
     };
-    assert_eq!(delivery, Delivery::Refused);
+    assert_eq!(delivery, Delivery::Refused { status: 404 });
     assert!(started.elapsed() >= Duration::from_millis(200));
     assert_eq!(host.reporter.accepts_work(), Ok(()));
     gone.close().await;

@@ -10,5 +10,6 @@ mod ends;
 mod faults;
 mod host;
 mod power_cut;
+mod refused;
 mod restart;
 mod synced;

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::post;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::story::Story;
@@ -58,19 +60,27 @@ impl Board {
     }
 }
 
-async fn take(State(shared): State<Arc<Shared>>, Path((id, what)): Path<(String, String)>, body: Bytes) -> StatusCode {
+async fn take(
+    State(shared): State<Arc<Shared>>,
+    Path((id, what)): Path<(String, String)>,
+    body: Bytes,
+) -> (StatusCode, Json<Value>) {
+    let answer = |status: StatusCode| (status, Json(json!({ "success": status.is_success() })));
     let away = *shared.away.lock().expect("nobody panics with it");
     match away {
-        Some(Away::Busy) => return StatusCode::SERVICE_UNAVAILABLE,
+        Some(Away::Busy) => return answer(StatusCode::SERVICE_UNAVAILABLE),
         Some(Away::Hangs) => std::future::pending::<()>().await,
         None => {}
     }
-    let Ok(json) = serde_json::from_slice::<serde_json::Value>(&body) else { return StatusCode::BAD_REQUEST };
+    let Ok(json) = serde_json::from_slice::<Value>(&body) else { return answer(StatusCode::BAD_REQUEST) };
+    if what == "logs" && json["text"] == "" {
+        return answer(StatusCode::BAD_REQUEST);
+    }
     let mut stories = shared.stories.lock().expect("nobody panics with it");
     let story = stories.entry(id).or_default();
     match what.as_str() {
         "status" => story.status(&json),
         _ => story.log(json["text"].as_str().unwrap_or_default()),
     }
-    StatusCode::OK
+    answer(StatusCode::OK)
 }

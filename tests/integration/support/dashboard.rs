@@ -32,6 +32,8 @@ pub enum Trouble {
     Hang,
     /// Answers everything with this status (401, 404, 500, 503 …).
     Answer(u16),
+    /// Not the API: a sign-in page answers everything with 200.
+    SignInPage,
     /// Answers 429 and asks to come back after so many seconds.
     TooMany {
         retry_after: u64,
@@ -75,6 +77,8 @@ struct Records {
     trouble: Trouble,
     /// Deployments whose posts fail with 500 while others pass.
     failing: HashSet<String>,
+    /// Deployments whose ends fail with 500 while their other posts pass.
+    failing_ends: HashSet<String>,
     /// Deployments that it does not know.
     unknown: HashSet<String>,
 }
@@ -96,7 +100,13 @@ pub struct Dashboard {
 impl Dashboard {
     pub async fn start() -> Self {
         let key = unique();
-        let records = Records { posts: Vec::new(), trouble: Trouble::None, failing: HashSet::new(), unknown: HashSet::new() };
+        let records = Records {
+            posts: Vec::new(),
+            trouble: Trouble::None,
+            failing: HashSet::new(),
+            failing_ends: HashSet::new(),
+            unknown: HashSet::new(),
+        };
         let shared = Arc::new(Shared { key: key.clone(), records: Mutex::new(records), arrivals: watch::Sender::new(0) });
         let routes = Router::new()
             .route("/api/webhooks/deployments/{id}/status", post(take_status))
@@ -133,13 +143,18 @@ impl Dashboard {
             Trouble::Refuse => Fault::Refuse,
             Trouble::Hang => Fault::Stall,
             Trouble::Link(fault) => fault,
-            Trouble::None | Trouble::Answer(_) | Trouble::TooMany { .. } => Fault::Pass,
+            Trouble::None | Trouble::Answer(_) | Trouble::SignInPage | Trouble::TooMany { .. } => Fault::Pass,
         });
     }
 
     /// Posts of this deployment fail with 500 from now on.
     pub fn fail(&self, deployment: &str) {
         self.records().failing.insert(deployment.to_owned());
+    }
+
+    /// The end of this deployment fails with 500 from now on; its other posts pass.
+    pub fn fail_end(&self, deployment: &str) {
+        self.records().failing_ends.insert(deployment.to_owned());
     }
 
     /// Posts of this deployment are taken again.
@@ -272,27 +287,37 @@ impl Shared {
         let mut records = self.records.lock().expect("no test panics while it holds the records");
         let (content, in_order) = serde_json::from_slice(body).map_or((Body::Other, 400), |json| read(&json));
         let key_fits = headers.get("x-api-key").is_some_and(|key| key.as_bytes() == self.key.as_bytes());
+        let is_end =
+            matches!(&content, Body::Status { status, .. } if ["BUILDED", "FAILED", "CANCELLED"].contains(&status.as_str()));
         let answer = match records.trouble {
+            // Nobody stores anything: as far as the tests go it was not taken.
+            Trouble::SignInPage => 302,
             Trouble::Answer(status) => status,
             Trouble::TooMany { .. } => 429,
             _ if !key_fits => 401,
             _ if records.unknown.contains(&deployment) => 404,
             _ if records.failing.contains(&deployment) => 500,
+            _ if is_end && records.failing_ends.contains(&deployment) => 500,
             _ => in_order,
         };
         let retry_after = match records.trouble {
             Trouble::TooMany { retry_after } => Some(retry_after.to_string()),
             _ => None,
         };
+        let is_page = records.trouble == Trouble::SignInPage;
         let raw = String::from_utf8_lossy(body).into_owned();
         records.posts.push(Post { host, deployment, body: content, raw, answer, at: Instant::now() });
         let count = records.posts.len();
         drop(records);
         self.arrivals.send_replace(count);
+        if is_page {
+            return axum::response::Html("<!DOCTYPE html><title>Sign in</title>").into_response();
+        }
         let status = StatusCode::from_u16(answer).expect("a status of HTTP");
+        let json = axum::Json(serde_json::json!({ "success": answer == 200 }));
         match retry_after {
-            Some(seconds) => (status, [("retry-after", seconds)]).into_response(),
-            None => status.into_response(),
+            Some(seconds) => (status, [("retry-after", seconds)], json).into_response(),
+            None => (status, json).into_response(),
         }
     }
 }

@@ -1,0 +1,178 @@
+//! Posts that are refused alone: an end is told with less and then given up, and nobody else waits for it. And answers that are not
+//! the API's: they acknowledge nothing.
+
+use std::time::Duration;
+
+use slipway::protocol::{DeploymentStatus, LogSink, LogType};
+use slipway::report::Delivery;
+
+use crate::dashboard::{Reply, Seen};
+use crate::host::{Host, builded, cancelled, end, failed};
+
+/// Believes a 500 soon where only a test post shows that the dashboard is well.
+async fn host() -> Host {
+    Host::with(|_, pace| pace.refuse_alone_after = Duration::from_millis(100)).await
+}
+
+fn is_end(seen: &Seen) -> bool {
+    ["BUILDED", "FAILED", "CANCELLED"].contains(&seen.status())
+}
+
+/// The different bodies of one deployment's ends, in the order in which they came first.
+fn ends(host: &Host, id: &str) -> Vec<serde_json::Value> {
+    let mut bodies: Vec<_> = host.dashboard.posts().into_iter().filter(|s| s.id == id && is_end(s)).map(|s| s.body).collect();
+    bodies.dedup();
+    bodies
+}
+
+#[tokio::test]
+async fn an_error_that_the_dashboard_stumbles_over_is_told_as_its_code() {
+    let host = host().await;
+    host.dashboard.answers(|seen| {
+        let stumbles = seen.body["error"].as_str().is_some_and(|error| error.contains('\u{1f4a5}'));
+        if stumbles { Reply::Status(500) } else { Reply::AsMeasured }
+    });
+    let report = host.open("dpl1").await;
+    assert_eq!(end(&report, failed("the step printed \u{1f4a5}")).await, Delivery::Delivered);
+    let told = host.dashboard.rows("dpl1").pop().unwrap();
+    assert_eq!((told.status(), &told.body["error"]), ("FAILED", &"dockerfile.step_failed".into()));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_refused_alone_is_told_with_less_and_then_given_up() {
+    for (answer, outcome, how_much) in
+        [(500, failed("no"), 3), (422, cancelled(), 3), (400, failed("no"), 3), (413, builded(), 2), (500, builded(), 2)]
+    {
+        let host = host().await;
+        host.dashboard.answers(move |seen| if is_end(seen) { Reply::Status(answer) } else { Reply::AsMeasured });
+        let report = host.open("dpl1").await;
+        report.line(LogType::Info, "a line");
+        assert_eq!(end(&report, outcome.clone()).await, Delivery::Refused { status: answer });
+        let bodies = ends(&host, "dpl1");
+        assert_eq!(bodies.len(), how_much, "{answer}: {bodies:?}");
+        let has = |field: &str| bodies.iter().filter(|b| !b[field].is_null()).count();
+        match outcome {
+            slipway::protocol::Outcome::Builded { .. } => assert_eq!(has("data"), 2, "never without its image"),
+            _ => assert_eq!(has("error"), 2, "the last one has no error"),
+        }
+        report.close().await;
+        assert!(host.files().is_empty());
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_is_given_up_soon_where_another_deployments_status_is_taken_beside_it() {
+    let host = Host::with(|_, pace| pace.refuse_alone_after = Duration::from_secs(3600)).await;
+    host.dashboard.answers(|seen| if seen.id == "bad" && is_end(seen) { Reply::Status(500) } else { Reply::AsMeasured });
+    let (bad, good) = (host.open("bad").await, host.open("good").await);
+    let refused = async {
+        let delivery = end(&bad, failed("no")).await;
+        assert_eq!(delivery, Delivery::Refused { status: 500 });
+    };
+    let others = async {
+        host.dashboard.until(|seen| seen.iter().any(|s| s.id == "bad" && is_end(s))).await;
+        good.status(DeploymentStatus::Building);
+    };
+    tokio::join!(refused, others);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_is_never_given_up_while_the_dashboard_answers_500_to_everybody() {
+    let host = host().await;
+    host.dashboard.answers(|_| Reply::Status(500));
+    let report = host.open("dpl1").await;
+    let (delivery, ()) = tokio::join!(end(&report, failed("no")), async {
+        host.dashboard.until(|seen| seen.iter().filter(|s| s.id == "dpl1").count() > 40).await;
+        host.dashboard.answers(|_| Reply::AsMeasured);
+    });
+    assert_eq!(delivery, Delivery::Delivered);
+    assert!(host.dashboard.rows("dpl1").pop().unwrap().body["error"].as_str().unwrap().starts_with("no "), "told whole");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn three_deployments_whose_ends_are_refused_hold_up_nobody() {
+    // Were the circuit to open, a wait would be up to an hour.
+    let hour = Duration::from_secs(3600);
+    let host = Host::with(|_, pace| (pace.base, pace.cap, pace.doubt_cap) = (hour, hour, hour)).await;
+    host.dashboard
+        .answers(|seen| if seen.id.starts_with("bad") && is_end(seen) { Reply::Status(500) } else { Reply::AsMeasured });
+    let bad = [host.open("bad1").await, host.open("bad2").await, host.open("bad3").await];
+    let ends = futures_util::future::join_all(bad.iter().map(|report| end(report, builded())));
+    let mut ends = std::pin::pin!(ends);
+    let all_refused = |seen: &[Seen]| (1..=3).all(|n| seen.iter().any(|s| s.id == format!("bad{n}") && is_end(s)));
+    tokio::select! {
+        ended = &mut ends => panic!("given up too soon: {ended:?}"),
+        () = host.dashboard.until(all_refused) => {}
+    }
+    let good = host.open("good").await;
+    let told = tokio::select! {
+        ended = &mut ends => panic!("given up too soon: {ended:?}"),
+        told = tokio::time::timeout(Duration::from_secs(30), end(&good, builded())) => told,
+    };
+    assert_eq!(told, Ok(Delivery::Delivered));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_deployment_whose_every_post_is_refused_comes_to_its_end_and_is_given_up() {
+    let host = host().await;
+    host.dashboard.answers(|seen| if seen.id == "bad" { Reply::Status(500) } else { Reply::AsMeasured });
+    let report = host.open("bad").await;
+    report.status(DeploymentStatus::Building);
+    for line in 0..3 {
+        report.line(LogType::Stdout, &format!("line {line}"));
+        report.line(LogType::Stderr, &format!("line {line}"));
+    }
+    let given_up = tokio::time::timeout(Duration::from_secs(60), end(&report, failed("no"))).await;
+    assert_eq!(given_up, Ok(Delivery::Refused { status: 500 }));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_json_of_the_api_acknowledges_nothing() {
+    let pages: [(u16, &str, &str); 5] = [
+        (200, "text/html", "<!DOCTYPE html><title>Sign in</title>"),
+        (200, "application/json", ""),
+        (200, "text/plain", "OK"),
+        (200, "application/json", r#"{"error":"please sign in"}"#),
+        (302, "text/html", "<a href='https://login.example'>Sign in</a>"),
+    ];
+    for (status, content_type, body) in pages {
+        let host = Host::start().await;
+        host.dashboard.answers(move |_| Reply::Page(status, content_type, body));
+        let refused = host.reporter.check().await.unwrap_err();
+        assert!(refused.contains("API_URL"), "{refused}");
+        let report = host.open("dpl1").await;
+        report.status(DeploymentStatus::Building);
+        report.line(LogType::Info, "a line");
+        let before = |seen: &[Seen]| seen.iter().filter(|s| s.id == "dpl1").count() > 3;
+        let (delivery, ()) = tokio::join!(end(&report, builded()), async {
+            host.dashboard.until(before).await;
+            host.dashboard.forget_all();
+            host.dashboard.answers(|_| Reply::AsMeasured);
+        });
+        assert_eq!(delivery, Delivery::Delivered);
+        assert_eq!(host.dashboard.statuses("dpl1"), ["BUILDING", "BUILDED"], "{status} {body}");
+        assert_eq!(host.dashboard.lines("dpl1"), ["a line"]);
+        assert_eq!(host.reporter.check().await, Ok(()));
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_takes_an_empty_line_is_not_the_dashboards() {
+    let host = Host::start().await;
+    host.dashboard.answers(|_| Reply::Status(200));
+    let refused = host.reporter.check().await.unwrap_err();
+    assert!(refused.contains("not the dashboard's API") && refused.contains("API_URL"), "{refused}");
+    for page in ["<h1>The plain HTTP request was sent to HTTPS port</h1>", "<html>"] {
+        host.dashboard.answers(move |_| Reply::Page(400, "text/html", page));
+        let refused = host.reporter.check().await.unwrap_err();
+        assert!(refused.contains("not the dashboard's API"), "{refused}");
+    }
+    host.stop().await;
+}
