@@ -47,7 +47,7 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effo
             entries.push(context_entry(tree, entry)?);
         }
     }
-    notes.extend(dotenv.warning.map(|warning| (LogType::Warning, warning)));
+    notes.extend(dotenv.warnings.into_iter().map(|warning| (LogType::Warning, warning)));
     if let Some(file) = dotenv.file {
         if own_env.is_some() {
             notes.push((LogType::Info, "The repository's .env is replaced by the service's environment variables.".to_owned()));

@@ -2,6 +2,7 @@
 
 mod dockerfile;
 mod dotenv;
+mod dotenv_value;
 mod excludes;
 mod ignore;
 mod instructions;

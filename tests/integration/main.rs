@@ -24,6 +24,7 @@ mod no_room;
 mod outages;
 mod power_cut;
 mod predecessor;
+mod reports;
 mod rig_itself;
 mod secrets;
 #[allow(dead_code, reason = "the campaign takes the rest of it")]
