@@ -3,16 +3,18 @@
 use super::ignore::{Effort, PatternMatcher, clean};
 
 /// A Dockerfile's lines, continued ones joined.
-pub(super) struct Instructions {
+pub struct Instructions {
     lines: Vec<String>,
+    names_a_frontend: bool,
 }
 
 impl Instructions {
-    pub(super) fn read(dockerfile: &[u8]) -> Self {
+    pub fn read(dockerfile: &[u8]) -> Self {
         let text = String::from_utf8_lossy(dockerfile).replace("\r\n", "\n");
         // The escape character is a backslash, or a backtick where a directive says so.
         let joined = text.replace("\\\n", "").replace("`\n", "");
-        Self { lines: joined.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect() }
+        let lines = joined.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect();
+        Self { lines, names_a_frontend: names_a_frontend(&text) }
     }
 
     /// Whether a step may mount a secret: it says so, or says it in a way that cannot be read here (a variable, another frontend).
@@ -42,10 +44,47 @@ impl Instructions {
         })
     }
 
-    /// Whether COPY or ADD names something of this name, or within it.
-    pub(super) fn copies_by_name(&self, name: &str) -> bool {
-        self.lines.iter().any(|line| sources(line).iter().any(|source| source.split('/').any(|segment| segment == name)))
+    /// Whether a RUN mounts an SSH agent.
+    pub(super) fn mounts_ssh(&self) -> bool {
+        let mut mounts = self.lines.iter().flat_map(|line| line.split("--mount=").skip(1));
+        mounts.any(|mount| mount.split_whitespace().next().is_some_and(|options| options.split(',').any(|o| o == "type=ssh")))
     }
+
+    /// Whether a RUN mounts the secret of this name.
+    pub(super) fn mounts_secret(&self, name: &str) -> bool {
+        let mut mounts = self.lines.iter().flat_map(|line| line.split("--mount=").skip(1));
+        mounts.any(|mount| {
+            let options = || mount.split_whitespace().next().unwrap_or_default().split(',');
+            options().any(|o| o == "type=secret") && options().any(|o| o.strip_prefix("id=") == Some(name))
+        })
+    }
+
+    /// What COPY and ADD take from the context, without `./` and `/` in front; the root is `.`.
+    pub(super) fn sources(&self) -> impl Iterator<Item = String> {
+        self.lines.iter().flat_map(|line| sources(line)).map(|source| clean(source.trim_start_matches('/')))
+    }
+
+    pub(super) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// Whether a `# syntax=` line names a frontend.
+    pub fn names_a_frontend(&self) -> bool {
+        self.names_a_frontend
+    }
+
+    /// The names of the stages, in order; `None` for one that has none.
+    pub fn stages(&self) -> Vec<Option<&str>> {
+        let froms = self.lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let froms = froms.filter(|words| words.first().is_some_and(|word| word.eq_ignore_ascii_case("FROM")));
+        froms.map(|words| words.windows(2).find(|pair| pair[0].eq_ignore_ascii_case("AS")).map(|pair| pair[1])).collect()
+    }
+}
+
+/// Directives are the comments of the first lines, as long as each of them is one.
+fn names_a_frontend(text: &str) -> bool {
+    let mut directives = text.lines().map_while(|line| line.trim().strip_prefix('#')?.split_once('='));
+    directives.any(|(key, value)| key.trim().eq_ignore_ascii_case("syntax") && !value.trim().is_empty())
 }
 
 /// `=type=cache,…`: a type, or none, that is no secret, in plain letters.
@@ -161,7 +200,20 @@ mod tests {
         {
             assert!(!of(text).copies(".env"), "{text}");
         }
-        assert!(of("COPY ./web/node_modules ./node_modules").copies_by_name("node_modules"));
-        assert!(!of("COPY --from=b /app/node_modules x").copies_by_name("node_modules"));
+    }
+
+    #[test]
+    fn stages_mounts_and_the_frontend_are_read() {
+        let file = of(
+            "FROM x AS Build\nFROM --platform=linux/amd64 y\nfrom z as c\nRUN --mount=type=ssh,id=k --mount=id=K,type=secret x",
+        );
+        assert_eq!(file.stages(), [Some("Build"), None, Some("c")]);
+        assert!(file.mounts_ssh() && file.mounts_secret("K") && !file.mounts_secret("k"));
+        for text in ["# syntax=docker/dockerfile:1\nFROM x", "# escape=`\n#Syntax = x/y\nFROM x"] {
+            assert!(of(text).names_a_frontend(), "{text}");
+        }
+        for text in ["FROM x\n# syntax=x", "# A word first\n# syntax=x\nFROM x", "# syntax=\nFROM x"] {
+            assert!(!of(text).names_a_frontend(), "{text}");
+        }
     }
 }

@@ -1,12 +1,13 @@
-//! PURE: lays the job's `.env` over the tree, leaves out what stays out, and says what a user should know.
+//! PURE: lays the job's `.env` over the tree, and says what a user should know.
 
 use std::sync::Arc;
 
 use super::dotenv::DotEnv;
-use super::excludes::Excludes;
+use super::excludes::{self, Excludes};
 use super::ignore::{Effort, Spent};
 use super::instructions::Instructions;
-use super::{Content, ContextEntry, Tree, dockerfile, notices};
+use super::links::link_target;
+use super::{Content, ContextEntry, Tree, arguments, dockerfile, notices, wrong_root};
 use crate::protocol::{Code, EnvVar, Failure, LogType};
 use crate::secrets::SecretString;
 use crate::source::{EntryKind, TreeEntry};
@@ -15,8 +16,10 @@ const ENV_FILE: &str = ".env";
 
 /// A build's context, but for the times of its entries.
 pub(super) struct Layout {
+    /// By which BuildKit asks for it: as it was named.
     pub(super) dockerfile: String,
     pub(super) dockerfile_bytes: Vec<u8>,
+    pub(super) excludes: Excludes,
     /// In BuildKit's order; every `mtime_ns` is 0.
     pub(super) entries: Vec<ContextEntry>,
     pub(super) secrets: Vec<(String, SecretString)>,
@@ -25,13 +28,12 @@ pub(super) struct Layout {
 }
 
 pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effort: &Effort) -> Result<Layout, Failure> {
-    let (dockerfile, dockerfile_bytes) = dockerfile::find(tree, named)?;
-    let instructions = Instructions::read(&dockerfile_bytes);
-    let excludes = Excludes::read(tree, &dockerfile, &instructions)?;
+    let found = dockerfile::find(tree, named)?;
+    let instructions = Instructions::read(&found.bytes);
+    let excludes = Excludes::read(tree, &found)?;
     let dotenv = DotEnv::new(env);
     let mut notes = Vec::new();
 
-    let served = excludes.served(tree.entries(), effort)?;
     let own_env = tree.entry(ENV_FILE);
     if dotenv.file.is_some() && own_env.is_some_and(|e| matches!(e.kind, EntryKind::Directory | EntryKind::Submodule)) {
         return Err(Failure::new(
@@ -41,7 +43,7 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effo
         ));
     }
     let mut entries = Vec::with_capacity(tree.entries().len() + 1);
-    for (entry, _) in tree.entries().iter().zip(&served).filter(|(_, served)| **served) {
+    for entry in tree.entries() {
         effort.spend_bytes(entry.path.len())?;
         if entry.path != ENV_FILE || dotenv.file.is_none() {
             entries.push(context_entry(tree, entry)?);
@@ -50,7 +52,8 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effo
     notes.extend(dotenv.warnings.into_iter().map(|warning| (LogType::Warning, warning)));
     if let Some(file) = dotenv.file {
         if own_env.is_some() {
-            notes.push((LogType::Info, "The repository's .env is replaced by the service's environment variables.".to_owned()));
+            let text = "The repository's own .env is not in the build: the service's environment variables take its place.";
+            notes.push((LogType::Warning, text.to_owned()));
         }
         notes.extend(env_warning(&excludes, &instructions, effort)?.map(|warning| (LogType::Warning, warning)));
         let size = file.len() as u64;
@@ -58,18 +61,26 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effo
         let at = entries.partition_point(|e| e.path.split('/').lt(ENV_FILE.split('/')));
         entries.insert(at, ContextEntry { path: ENV_FILE.to_owned(), size, mtime_ns: 0, content });
     }
-    notes.extend(left_out_note(tree, &served));
     if instructions.wants_git() {
         notes.push((LogType::Info, "The Dockerfile seems to use .git, which is never in the build context.".to_owned()));
     }
+    if instructions.mounts_ssh() {
+        let text = "The Dockerfile mounts an SSH agent; builds are given no SSH agent here. Mount a key as a secret: \
+                    RUN --mount=type=secret,id=NAME, with the key in the service's variable NAME.";
+        notes.push((LogType::Info, text.to_owned()));
+    }
     let warnings = [
+        excludes::dead_links(tree, &found)?,
+        arguments::warning(&instructions, env),
+        wrong_root::warning(tree, &found.folder, &instructions, effort)?,
         notices::key_files(tree.entries(), &excludes, effort)?,
         notices::submodules(tree.entries(), &excludes, effort)?,
         notices::lfs_pointers(tree, &excludes, effort)?,
     ];
     notes.extend(warnings.into_iter().flatten().map(|warning| (LogType::Warning, warning)));
     let mounts_secrets = instructions.mounts_secrets();
-    Ok(Layout { dockerfile, dockerfile_bytes, entries, secrets: dotenv.secrets, mounts_secrets, notes })
+    let dockerfile = found.path();
+    Ok(Layout { dockerfile, dockerfile_bytes: found.bytes, excludes, entries, secrets: dotenv.secrets, mounts_secrets, notes })
 }
 
 fn context_entry(tree: &dyn Tree, entry: &TreeEntry) -> Result<ContextEntry, Failure> {
@@ -78,7 +89,7 @@ fn context_entry(tree: &dyn Tree, entry: &TreeEntry) -> Result<ContextEntry, Fai
         EntryKind::Directory | EntryKind::Submodule => (0, Content::Directory),
         EntryKind::File { executable } => (entry.size, Content::Blob { entry: entry.clone(), executable }),
         EntryKind::Symlink => {
-            let target = dockerfile::link_target(tree, entry)?;
+            let target = link_target(tree, entry)?;
             (target.len() as u64, Content::Symlink { target })
         }
     };
@@ -86,8 +97,8 @@ fn context_entry(tree: &dyn Tree, entry: &TreeEntry) -> Result<ContextEntry, Fai
 }
 
 fn env_warning(excludes: &Excludes, instructions: &Instructions, effort: &Effort) -> Result<Option<String>, Spent> {
-    Ok(match excludes {
-        Excludes::Own { file, .. } if excludes.leaves_out(ENV_FILE, effort)? => Some(format!(
+    Ok(match excludes.file() {
+        Some(file) if excludes.leaves_out(ENV_FILE, effort)? => Some(format!(
             "{} leaves out .env, so the build does not see the service's environment variables there; \
              RUN --mount=type=secret,id=env reads them all the same.",
             super::shown(file)
@@ -99,19 +110,4 @@ fn env_warning(excludes: &Excludes, instructions: &Instructions, effort: &Effort
         ),
         _ => None,
     })
-}
-
-/// The topmost entries that the default excludes leave out.
-fn left_out_note(tree: &dyn Tree, served: &[bool]) -> Option<(LogType, String)> {
-    let mut last: Option<&str> = None;
-    let left_out = tree.entries().iter().zip(served).filter(|(_, served)| !**served).filter_map(move |(entry, _)| {
-        let inside = last.is_some_and(|dir| entry.path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
-        if inside {
-            return None;
-        }
-        last = Some(&entry.path);
-        last
-    });
-    let list = notices::named(left_out)?;
-    Some((LogType::Info, format!("The repository has no .dockerignore; left out of the build context by default: {list}.")))
 }

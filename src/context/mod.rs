@@ -1,5 +1,7 @@
 //! CONTEXT: SourceTree + .env + .dockerignore → [`BuildContext`], entries in order, each readable.
 
+mod absence;
+mod arguments;
 mod dockerfile;
 mod dotenv;
 mod dotenv_value;
@@ -7,14 +9,19 @@ mod excludes;
 mod ignore;
 mod instructions;
 mod layout;
+mod links;
 mod notices;
 mod stage;
 mod times;
+mod wrong_root;
 
 #[cfg(test)]
 mod tests;
 
+pub use absence::Absence;
+pub use excludes::Excludes;
 pub use ignore::{Effort, IgnoreError, IgnoreWalk, PatternMatcher, Spent, read_patterns};
+pub use instructions::Instructions;
 pub use stage::ContextStage;
 
 use std::borrow::Cow;
@@ -56,10 +63,12 @@ pub struct ContextEntry {
 
 /// All that a build may see of a job.
 pub struct BuildContext {
-    /// The Dockerfile's path in the context.
+    /// The Dockerfile's path, as it was named: where that is a link, BuildKit is given what it leads to under this name.
     pub dockerfile: String,
     /// The Dockerfile's bytes.
     pub dockerfile_bytes: Vec<u8>,
+    /// The .dockerignore that counts.
+    pub excludes: Excludes,
     pub entries: Vec<ContextEntry>,
     /// BuildKit secrets: `env` (the whole .env file) and one per key.
     pub secrets: Vec<(String, SecretString)>,
@@ -79,6 +88,22 @@ impl BuildContext {
             Content::Directory | Content::Symlink { .. } => Ok(see(&[])),
         }
     }
+
+    /// Why the build does not find `path` in the context.
+    pub fn explain_absence(&self, path: &str) -> Absence {
+        let folder = self.dockerfile.rsplit_once('/').map_or("", |(folder, _)| folder);
+        absence::explain(self.tree.as_ref(), &self.excludes, folder, path)
+    }
+}
+
+/// Whether the commit has a Dockerfile at its root.
+pub fn has_dockerfile(tree: &SourceTree) -> bool {
+    dockerfile::default_name(tree).is_some()
+}
+
+/// The commit's files that look like Dockerfiles: `docker/Dockerfile, b and 3 more`.
+pub fn dockerfiles(tree: &SourceTree) -> Option<String> {
+    dockerfile::others(tree)
 }
 
 /// What the context is made from: the entries of a commit and their bytes.

@@ -29,8 +29,8 @@ impl ContextStage {
         Self { worker_id, times: Arc::new(TimesOnDisk::new(state)) }
     }
 
-    /// Chooses the Dockerfile, lays the job's `.env` over the tree, applies the default excludes where the repository has no
-    /// .dockerignore of its own, gives every entry its time, and says in the log what a user should know.
+    /// Chooses the Dockerfile, lays the job's `.env` over the tree, gives every entry its
+    /// time, and says in the log what a user should know.
     pub async fn assemble(&self, tree: Arc<SourceTree>, job: &Job, ctx: &StageContext) -> Result<BuildContext, Failure> {
         let (times, service) = (self.times.clone(), job.service.clone());
         let (named, env, source) = (job.dockerfile.clone(), job.env.clone(), tree.clone());
@@ -52,6 +52,7 @@ impl ContextStage {
         Ok(BuildContext {
             dockerfile: laid.dockerfile,
             dockerfile_bytes: laid.dockerfile_bytes,
+            excludes: laid.excludes,
             entries: laid.entries,
             secrets: laid.secrets,
             shared_key: format!("{}-{}", self.worker_id, job.service),

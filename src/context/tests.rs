@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+mod names;
+
 use super::layout::{Layout, lay_out};
 use super::stage::TimesOnDisk;
 use super::*;
@@ -102,7 +104,7 @@ fn the_repositorys_dotenv_is_replaced_only_by_variables() {
         let layout = tree.lay_out(None, &[("A", "1")]).unwrap();
         assert!(matches!(layout.entries[0].content, Content::Inline { .. }));
         assert_eq!(paths(&layout), [".env", "Dockerfile"]);
-        assert!(notes(&layout, LogType::Info).contains("replaced"));
+        assert!(notes(&layout, LogType::Warning).contains("own .env is not in the build"));
     }
 }
 
@@ -125,30 +127,19 @@ fn one_warning_says_where_the_variables_do_not_arrive_or_stay_behind() {
 }
 
 #[test]
-fn without_a_dockerignore_litter_stays_out_and_nothing_else() {
+fn without_a_dockerignore_everything_that_is_committed_goes_in() {
     let tree = MadeTree::new()
         .file("Dockerfile", "FROM x\nCOPY . .")
         .file("node_modules/a/b", "")
-        .file("web/node_modules/c", "")
-        .file("tests/t.log", "")
+        .file("web/.DS_Store", "")
         .file(".env.production", "")
-        .file(".env.example", "")
         .file("x.swp", "")
         .file("server.key", "k");
     let layout = tree.lay_out(None, &[]).unwrap();
-    assert_eq!(paths(&layout), [".env.example", "Dockerfile", "server.key", "tests", "tests/t.log", "web"]);
-    let info = notes(&layout, LogType::Info);
-    assert!(info.contains(".env.production, node_modules, web/node_modules, x.swp"), "{info}");
+    let all: Vec<&str> = tree.entries.iter().map(|e| e.path.as_str()).collect();
+    assert_eq!(paths(&layout), all);
+    assert!(notes(&layout, LogType::Info).is_empty());
     assert!(notes(&layout, LogType::Warning).contains("server.key"));
-}
-
-#[test]
-fn what_a_dockerfile_copies_by_name_is_never_left_out_by_default() {
-    let tree = MadeTree::new()
-        .file("Dockerfile", "FROM x\nCOPY .env.production .env\n")
-        .file(".env.production", "")
-        .file(".env.test", "");
-    assert_eq!(paths(&tree.lay_out(None, &[]).unwrap()), [".env.production", "Dockerfile"]);
 }
 
 #[test]
@@ -182,7 +173,8 @@ fn a_missing_dockerfile_names_what_was_looked_for_and_what_there_is() {
     let named = failure(tree.lay_out(Some("docker/Dockerfile"), &[]));
     assert!(named.cause.contains("docker/Dockerfile"), "{named}");
     let lower = MadeTree::new().file("dockerfile", "FROM x");
-    assert_eq!(lower.lay_out(None, &[]).unwrap().dockerfile, "dockerfile");
+    let lower = lower.lay_out(None, &[]).unwrap();
+    assert_eq!((lower.dockerfile.as_str(), lower.dockerfile_bytes.as_slice()), ("Dockerfile", &b"FROM x"[..]));
 }
 
 #[test]
@@ -218,10 +210,10 @@ fn a_linked_dockerfile_is_found_inside_the_tree_and_nowhere_else() {
         .link("loop", "loop2")
         .link("loop2", "loop")
         .link("gone", "images/nothing");
-    for path in ["Dockerfile", "images/api/up", "images/current/up"] {
+    for (path, name) in [("Dockerfile", "Dockerfile"), ("images/api/up", "images/api/up"), ("images/current/up", "images/api/up")]
+    {
         let layout = tree.lay_out(Some(path), &[]).unwrap();
-        let found = (layout.dockerfile.as_str(), layout.dockerfile_bytes.as_slice());
-        assert_eq!(found, ("images/api/Dockerfile", &b"FROM x"[..]));
+        assert_eq!((layout.dockerfile.as_str(), layout.dockerfile_bytes.as_slice()), (name, &b"FROM x"[..]));
     }
     for (path, words) in
         [("absolute", "out of the repository"), ("above", "out of the repository"), ("loop", "itself"), ("gone", "no Dockerfile")]
@@ -255,6 +247,12 @@ fn a_hostile_name_cannot_write_into_the_log() {
     assert!(warning.contains("a BUILDED.pem") && !warning.contains('\n'), "{warning:?}");
     let bad = MadeTree::new().file("Dockerfile", "FROM x").link("l", "");
     assert_eq!(failure(bad.lay_out(None, &[])).code, Code::SourceBadPath);
+}
+
+#[test]
+fn an_ssh_mount_is_told() {
+    let tree = MadeTree::new().file("Dockerfile", "FROM x\nRUN --mount=type=ssh git clone git@host:x/y");
+    assert!(notes(&tree.lay_out(None, &[]).unwrap(), LogType::Info).contains("no SSH agent"));
 }
 
 #[test]

@@ -12,11 +12,12 @@ use hyper::body::Incoming;
 
 use super::broken_log::BrokenLog;
 use super::engine::{EngineConnection, error_message, open_connection};
-use super::failure::{FailedStep, classify, engine_answered, engine_error, engine_lost};
+use super::failure::{Build, FailedStep, classify, engine_answered, engine_error, engine_lost};
 use super::messages::{BuildMessage, MessageReader};
 use super::progress::Progress;
 use super::step_start::{Printed, never_started};
 use super::tasks::BuildTasks;
+use crate::context::BuildContext;
 use crate::protocol::{Code, Failure, LogType};
 use crate::stage::StageContext;
 
@@ -51,6 +52,8 @@ pub struct RunningBuild<'a> {
     pub version: &'a str,
     pub query: &'a str,
     pub build_id: &'a str,
+    /// What is built, for the words of a failure.
+    pub context: &'a BuildContext,
     pub tasks: &'a BuildTasks,
     pub ctx: &'a StageContext,
 }
@@ -90,11 +93,16 @@ impl RunningBuild<'_> {
             (Some(_), image) if self.ctx.cancel.is_cancelled() => Ok(End::Stopped(image)),
             (Some(error), _) => {
                 let (step, printed) = (told.failed.as_ref(), told.printed.of_failed_step());
-                Err(never_started(&error, step, printed.as_deref()).unwrap_or_else(|| classify(&error, step)))
+                Err(never_started(&error, step, printed.as_deref()).unwrap_or_else(|| self.classify(&error, step)))
             }
             (None, Some(image)) => Ok(End::Built(image)),
             (None, None) => Err(engine_lost("its answer ended without a result.")),
         }
+    }
+
+    fn classify(&self, message: &str, step: Option<&FailedStep>) -> Failure {
+        let absence = |path: &str| self.context.explain_absence(path);
+        classify(message, step, &Build { dockerfile: &self.context.dockerfile_bytes, absence: &absence })
     }
 
     async fn read_answer(&self, mut connection: EngineConnection, heard: &Heard) -> Result<Told, Failure> {
@@ -105,7 +113,7 @@ impl RunningBuild<'_> {
             let status = response.status();
             let message = error_message(status, response.into_body()).await;
             let answered = engine_answered(status.as_u16(), &message);
-            return Err(if answered.code == Code::EngineUnreachable { answered } else { classify(&message, None) });
+            return Err(if answered.code == Code::EngineUnreachable { answered } else { self.classify(&message, None) });
         }
         self.read_body(response.into_body(), heard).await
     }

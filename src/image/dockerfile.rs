@@ -103,8 +103,9 @@ impl DockerfileStage {
 
         let sent = Arc::new(Sent::default());
         let (shared_key, secrets) = (context.shared_key.clone(), SecretsService::new(context.secrets.clone()));
+        let context = Arc::new(context);
         let files =
-            ContextFiles::new(Arc::new(context), self.config.context_max_bytes, tasks.clone(), ctx.log.clone(), sent.clone());
+            ContextFiles::new(context.clone(), self.config.context_max_bytes, tasks.clone(), ctx.log.clone(), sent.clone());
         let services = SessionServices::new(files, secrets, PullCredentialsService::new(&self.config.pull_registries));
         let opening = async {
             let session_over = open_session(socket, &session, &shared_key, services, tasks).await?;
@@ -115,7 +116,15 @@ impl DockerfileStage {
             opened = opening => opened?,
         };
         let version = self.engine.client_version();
-        let running = RunningBuild { socket, version: &version.to_string(), query: &query, build_id: &build_id, tasks, ctx };
+        let running = RunningBuild {
+            socket,
+            version: &version.to_string(),
+            query: &query,
+            build_id: &build_id,
+            context: &context,
+            tasks,
+            ctx,
+        };
         let end = running.follow(connection).await;
         let failure = match (end, sent.failure.get()) {
             // BuildKit's error for a file that could not be read is the echo of our own

@@ -3,15 +3,31 @@
 //! Neither has error codes on this API: the text is all there is. The wordings are those of the Engines 20.10 to 28
 //! (BuildKit 0.8 to 0.21); the tests hold each of them as it was seen.
 
+use super::{missing, newer_syntax};
+use crate::context::Absence;
 use crate::protocol::{Code, Evidence, Failure, safe_line};
 
 /// The step that failed, by BuildKit's status events.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailedStep {
     /// As BuildKit names it: `[2/4] RUN npm ci`.
     pub name: String,
     pub error: String,
+    /// Its output says that it looked for a Git repository.
+    pub wanted_git: bool,
 }
+
+/// What the words are held against.
+pub struct Build<'a> {
+    pub dockerfile: &'a [u8],
+    /// Why a path is not in the build context.
+    pub absence: &'a dyn Fn(&str) -> Absence,
+}
+
+/// What the dashboard shows of a failure.
+const TOLD: usize = 191;
+/// A step is never cut to less, so that it is recognised.
+const MIN_STEP: usize = 20;
 
 /// Causes are cut to so many characters; the whole of it stands in the log.
 const MAX_QUOTE: usize = 300;
@@ -87,7 +103,6 @@ const REFUSED: &[&str] = &[
 ];
 const NOT_FOUND: &[&str] = &["not found", "manifest unknown", "name unknown", "does not exist"];
 const NO_PLATFORM: &[&str] = &["no match for platform", "does not match the specified platform", "no matching manifest"];
-const NO_FILE: &[&str] = &["no such file or directory", "not a directory", "no source files were specified"];
 /// Messages that speak of a registry though no step is named.
 const REMOTE: &[&str] =
     &["failed to do request", "failed to resolve source metadata", "httpreadseeker", "pull access denied", "toomanyrequests"];
@@ -108,14 +123,14 @@ pub fn exit_code(error: &str) -> Option<u32> {
 }
 
 /// What the build's end says, with the step that failed if one did.
-pub fn classify(message: &str, step: Option<&FailedStep>) -> Failure {
+pub fn classify(message: &str, step: Option<&FailedStep>, build: &Build) -> Failure {
     // the step's own error is the message without its wrapping; there is none where BuildKit never began
     let error = step.map_or(message, |step| step.error.as_str());
     let name = step.map_or("", |step| step.name.as_str());
     let all = format!("{message}\n{error}").to_lowercase();
 
     if let Some(code) = exit_code(error).or_else(|| exit_code(message)) {
-        return step_failed(name, error, code);
+        return step_failed(name, error, code, step.is_some_and(|step| step.wanted_git));
     }
     if has(&all, DISK_FULL) {
         return Failure::new(
@@ -125,22 +140,23 @@ pub fn classify(message: &str, step: Option<&FailedStep>) -> Failure {
         );
     }
     let specific = secret_missing(error, message)
+        .or_else(|| ssh_agent(name, &all))
         .or_else(|| not_allowed(&all))
-        .or_else(|| copy_missing(name, error, message))
+        .or_else(|| missing::missing(name, error, message, build))
         .or_else(|| remote(name, error, &all));
     if let Some(failure) = specific {
         return failure;
     }
     // It quotes the Dockerfile, which may say anything.
     if all.contains(PARSE_ERROR) {
-        return syntax(message);
+        return syntax(message, build.dockerfile);
     }
     if has(&all, ENGINE_LOST) || error.ends_with("context canceled") {
         // A frontend of the job's choice can say so too.
         return engine_lost(&quote(error)).by(Evidence::Hearsay);
     }
     if has(&all, SYNTAX) {
-        return syntax(message);
+        return syntax(message, build.dockerfile);
     }
     if step.is_some_and(|step| !step.name.starts_with("exporting")) || message.contains("frontend dockerfile") {
         return Failure::new(
@@ -185,7 +201,7 @@ pub fn engine_error(message: &str) -> Failure {
     )
 }
 
-fn step_failed(name: &str, error: &str, code: u32) -> Failure {
+fn step_failed(name: &str, error: &str, code: u32, wanted_git: bool) -> Failure {
     let from_error = || {
         let command = between(error, "executor failed running [", "]: exit code")
             .or_else(|| between(error, "process \"", "\" did not complete"))?;
@@ -193,6 +209,11 @@ fn step_failed(name: &str, error: &str, code: u32) -> Failure {
     };
     let named = Some(step_text(name).to_owned()).filter(|text| !text.is_empty());
     let command = named.or_else(from_error).unwrap_or_else(|| "A RUN step".to_owned());
+    if wanted_git {
+        let rest = format!(" ended with exit code {code}: it looked for a Git repository.");
+        let way_out = ".git is never in the build context: give the build its version by a file or a variable.";
+        return within(Code::DockerfileStepFailed, &command, &rest, way_out);
+    }
     let way_out = match code {
         126 => "The command is no program, or may not be executed: see its permissions and first line.",
         127 => "The command was not found in the image: install it in an earlier step, or see its spelling.",
@@ -203,7 +224,7 @@ fn step_failed(name: &str, error: &str, code: u32) -> Failure {
     Failure::new(Code::DockerfileStepFailed, format!("{} ended with exit code {code}.", quote(&command)), way_out)
 }
 
-fn syntax(message: &str) -> Failure {
+fn syntax(message: &str, dockerfile: &[u8]) -> Failure {
     // `dockerfile parse error line 2: …` until BuildKit 0.10, `dockerfile parse error on line 2: …` since
     let line = ["dockerfile parse error line ", "dockerfile parse error on line "]
         .iter()
@@ -212,7 +233,7 @@ fn syntax(message: &str) -> Failure {
         Some((line, why)) => format!("The Dockerfile cannot be read, line {}: {}", quote(line), quote(why)),
         None => format!("The Dockerfile cannot be read: {}", quote(message)),
     };
-    Failure::new(Code::DockerfileSyntax, cause, "Correct the Dockerfile.")
+    Failure::new(Code::DockerfileSyntax, cause, newer_syntax::cure(message, dockerfile).unwrap_or("Correct the Dockerfile."))
 }
 
 /// `secret NPM_TOKEN: not found`, as our own session says it.
@@ -228,28 +249,15 @@ fn secret_missing(error: &str, message: &str) -> Option<Failure> {
     ))
 }
 
-/// `"/x" not found: not found` (BuildKit 0.8), `"/x": not found` (since), or the system's own words with the file's name before them.
-fn copy_missing(name: &str, error: &str, message: &str) -> Option<Failure> {
-    let text = step_text(name);
-    let is_copy = text.starts_with("COPY") || text.starts_with("ADD");
-    let quoted = [error, message].iter().find_map(|text| {
-        let (before, _) = text.split_once("\": not found").or_else(|| text.split_once("\" not found"))?;
-        before.rsplit_once('"').map(|(_, path)| path)
-    });
-    let path = quoted.or_else(|| below_mount(error));
-    if !(is_copy || message.contains("cache key") && path.is_some()) || path.is_none() && !has(&error.to_lowercase(), NO_FILE) {
-        return None;
-    }
-    let step = if is_copy { quote(text) } else { "A COPY or ADD step".to_owned() };
-    let cause = match path {
-        Some(path) => format!("{step} names \"{}\", which is not there.", quote(path.trim_start_matches('/'))),
-        None => format!("{step} names files that are not there."),
-    };
-    Some(Failure::new(
-        Code::DockerfileCopyMissing,
-        cause,
-        "See whether the file is committed, spelled like that, and not excluded by .dockerignore.",
-    ))
+/// `no SSH key "default" forwarded from the client`: the session has none to forward.
+fn ssh_agent(name: &str, all: &str) -> Option<Failure> {
+    let is_asked =
+        all.contains("no ssh key ") && all.contains("forwarded from the client") || all.contains("unset ssh forward key");
+    is_asked.then(|| {
+        let step = Some(step_text(name)).filter(|text| !text.is_empty()).unwrap_or("A RUN step");
+        let way_out = "Mount a key as a secret: RUN --mount=type=secret,id=NAME.";
+        within(Code::DockerfileBuild, step, " mounts one, and builds are given no SSH agent here.", way_out)
+    })
 }
 
 /// Base images, `# syntax=` images and what ADD loads from elsewhere.
@@ -311,13 +319,6 @@ fn http_status(text: &str) -> Option<u16> {
     numbers.into_iter().find(|number| (400..600).contains(number))
 }
 
-/// `lstat /…/buildkit-mount123/dist: no such file or directory` (a context), `lstat /…/merged/dist: …` (an earlier stage) → `dist`.
-fn below_mount(error: &str) -> Option<&str> {
-    let path = between(error, "lstat ", ": no such file")?;
-    let below = path.split_once("/buildkit-mount").and_then(|(_, rest)| rest.split_once('/'));
-    below.or_else(|| path.split_once("/merged/")).map(|(_, below)| below)
-}
-
 fn not_allowed(all: &str) -> Option<Failure> {
     let what = ["network.host", "security.insecure"].into_iter().find(|what| all.contains(&format!("{what} is not allowed")))?;
     Some(Failure::new(
@@ -327,21 +328,37 @@ fn not_allowed(all: &str) -> Option<Failure> {
     ))
 }
 
+/// A failure of `step` that the dashboard shows whole, with its way out: the step's own text is cut for it.
+pub(super) fn within(code: Code, step: &str, rest: &str, way_out: &str) -> Failure {
+    let others = rest.chars().count() + code.as_str().len() + way_out.chars().count() + 4;
+    let room = TOLD.saturating_sub(others).max(MIN_STEP);
+    let step = quote(step);
+    let step = match step.chars().count() > room {
+        true => step.chars().take(room - 1).chain(['…']).collect(),
+        false => step,
+    };
+    Failure::new(code, format!("{step}{rest}"), way_out)
+}
+
+pub(super) fn is_shown_whole(failure: &Failure) -> bool {
+    failure.to_string().chars().count() <= TOLD
+}
+
 fn has(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
+pub(super) fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
     Some(text.split_once(before)?.1.split_once(after)?.0)
 }
 
 /// `[2/4] RUN npm ci`, `[internal] load metadata for x` → what stands behind the bracket.
-fn step_text(name: &str) -> &str {
+pub(super) fn step_text(name: &str) -> &str {
     name.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(name, |(_, text)| text)
 }
 
 /// Foreign text in a cause: one line, without BuildKit's wrapping, not too long.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let mut text = text;
     loop {
         let plain = WRAPPING.iter().find_map(|wrapping| text.strip_prefix(wrapping));

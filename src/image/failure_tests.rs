@@ -5,10 +5,17 @@ use super::*;
 /// (what the Engine said, the step that failed with its own error, the code, words of the cause)
 type Case = (&'static str, Option<(&'static str, &'static str)>, Code, &'static str);
 
+/// Nothing is known of the repository.
+const NO_BUILD: Build = Build { dockerfile: b"FROM x AS a", absence: &|_| Absence::Unknown };
+
+fn step(name: &str, error: &str) -> FailedStep {
+    FailedStep { name: name.to_owned(), error: error.to_owned(), wanted_git: false }
+}
+
 fn check(cases: &[Case]) {
     for (message, step, code, words) in cases {
-        let step = step.map(|(name, error)| FailedStep { name: name.to_owned(), error: error.to_owned() });
-        let failure = classify(message, step.as_ref());
+        let step = step.map(|(name, error)| self::step(name, error));
+        let failure = classify(message, step.as_ref(), &NO_BUILD);
         assert_eq!(failure.code, *code, "{message}: {failure}");
         assert!(failure.cause.contains(words), "{message}: {failure}");
         assert!(!failure.way_out.is_empty() && !failure.to_string().contains('\n'), "{failure}");
@@ -98,7 +105,7 @@ fn a_missing_file_is_named_by_old_and_new_engines() {
                 "failed to walk /var/lib/docker/tmp/buildkit-mount2978/dist: lstat /var/lib/docker/tmp/buildkit-mount2978/dist: no such file or directory",
             )),
             Code::DockerfileCopyMissing,
-            "COPY dist/app.js /app/ names \"dist\"",
+            "COPY dist/app.js /app/ names \"dist/app.js\"",
         ),
         (
             "lstat /var/lib/docker/overlay2/03d9/merged/nope: no such file or directory",
@@ -107,7 +114,7 @@ fn a_missing_file_is_named_by_old_and_new_engines() {
                 "lstat /var/lib/docker/overlay2/03d9/merged/nope: no such file or directory",
             )),
             Code::DockerfileCopyMissing,
-            "COPY --from=a /nope / names \"nope\"",
+            "COPY --from=a /nope /: \"/nope\" is not in the stage a.",
         ),
         (
             "failed to solve: failed to compute cache key: failed to calculate checksum of ref 3x::ab: \"/package.json\": not found",
@@ -161,8 +168,7 @@ fn a_registry_that_does_not_answer_is_not_the_users_fault() {
         "failed to copy: read tcp 10.0.0.1:4->10.0.0.2:443: read: connection reset by peer",
         "failed to fetch anonymous token: Get \"https://auth.docker.io/token\": dial tcp 1.2.3.4:443: i/o timeout",
     ] {
-        let step = FailedStep { name: LOADING.to_owned(), error: error.to_owned() };
-        let failure = classify(&format!("failed to solve: {error}"), Some(&step));
+        let failure = classify(&format!("failed to solve: {error}"), Some(&step(LOADING, error)), &NO_BUILD);
         assert_eq!(failure.code, Code::BuildPullUnreachable, "{failure}");
         assert!(failure.is_retryable() && failure.cause.contains("ghcr.io/team/base:1"), "{failure}");
     }
@@ -217,10 +223,10 @@ fn the_rest_is_told_apart() {
 
 #[test]
 fn foreign_text_is_one_line_and_not_too_long() {
-    let failure = classify(&format!("failed to solve: \x1b[2Ja\nb{}", "x".repeat(5000)), None);
+    let failure = classify(&format!("failed to solve: \x1b[2Ja\nb{}", "x".repeat(5000)), None, &NO_BUILD);
     assert!(failure.cause.len() < 500 && failure.cause.contains("a b"), "{failure}");
     let name = format!("[2/2] RUN {}", "é".repeat(5000));
-    let failure =
-        classify("x", Some(&FailedStep { name, error: "process \"x\" did not complete successfully: exit code: 1".into() }));
+    let step = step(&name, "process \"x\" did not complete successfully: exit code: 1");
+    let failure = classify("x", Some(&step), &NO_BUILD);
     assert!(failure.cause.ends_with("… ended with exit code 1."), "{failure}");
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aws_lc_rs::digest;
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSync;
@@ -78,15 +79,27 @@ impl ContextFiles {
     }
 }
 
-/// The Dockerfile and its .dockerignore files, which BuildKit reads by themselves, also where .dockerignore excludes them.
+/// The Dockerfile and its own .dockerignore, which BuildKit reads by themselves, also where .dockerignore excludes them. Each is a
+/// file of the name that it was given, wherever links lead to.
 fn dockerfile_entries(context: &BuildContext) -> Vec<ContextEntry> {
-    let own_ignore = format!("{}.dockerignore", context.dockerfile);
-    let wanted = [context.dockerfile.as_str(), own_ignore.as_str(), ".dockerignore"];
-    let is_parent = |entry: &ContextEntry| {
-        matches!(entry.content, Content::Directory)
-            && context.dockerfile.strip_prefix(&entry.path).is_some_and(|rest| rest.starts_with('/'))
-    };
-    context.entries.iter().filter(|entry| wanted.contains(&entry.path.as_str()) || is_parent(entry)).cloned().collect()
+    let parents = context.dockerfile.match_indices('/').map(|(end, _)| &context.dockerfile[..end]);
+    let folder = |path: &str| ContextEntry { path: path.to_owned(), size: 0, mtime_ns: 0, content: Content::Directory };
+    let mut entries: Vec<ContextEntry> = parents.map(folder).collect();
+    entries.push(made(context.dockerfile.clone(), &context.dockerfile_bytes));
+    if let Some(ignore) = context.excludes.own() {
+        entries.push(made(format!("{}.dockerignore", context.dockerfile), ignore));
+    }
+    entries
+}
+
+/// A file that is not the commit's own entry. Its time follows from its bytes: BuildKit asks for it again when they change.
+fn made(path: String, bytes: &[u8]) -> ContextEntry {
+    const SINCE: i64 = 1_000_000_000_000_000_000;
+    let hash = digest::digest(&digest::SHA256, bytes);
+    let hash = hash.as_ref().iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let mtime_ns = SINCE + (hash % SINCE as u64) as i64;
+    let content = Content::Inline { bytes: Arc::new(bytes.to_vec()), executable: false };
+    ContextEntry { path, size: bytes.len() as u64, mtime_ns, content }
 }
 
 #[tonic::async_trait]

@@ -14,6 +14,8 @@ mod filesync;
 pub mod labels;
 mod log_limits;
 mod messages;
+mod missing;
+mod newer_syntax;
 mod output;
 mod probe;
 mod progress;

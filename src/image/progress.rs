@@ -46,6 +46,8 @@ struct Step {
     transfers: HashMap<String, (i64, i64)>,
     transfer_told: Option<Instant>,
     clip_told: bool,
+    /// Its output misses a Git repository.
+    wanted_git: bool,
 }
 
 struct Stream {
@@ -169,7 +171,8 @@ impl Progress {
             let short = exit_code(&vertex.error).map(|code| format!("exit code {code}"));
             tell(LogType::Error, format!("ERROR: {}", short.unwrap_or_else(|| one_line(&vertex.error))));
             if self.failed.is_none() {
-                self.failed = Some(FailedStep { name: step.name.clone(), error: vertex.error.clone() });
+                let (name, error) = (step.name.clone(), vertex.error.clone());
+                self.failed = Some(FailedStep { name, error, wanted_git: step.wanted_git });
             }
         } else if vertex.cached {
             tell(LogType::Info, "CACHED".to_owned());
@@ -215,9 +218,10 @@ impl Progress {
         let kind = if is_stderr { LogType::Stderr } else { LogType::Stdout };
         let stream = step.output[is_stderr as usize]
             .get_or_insert_with(|| Stream { redactor: self.redactor.stream(), lines: LineSplitter::default() });
-        let clip_told = &mut step.clip_told;
+        let (clip_told, wanted_git) = (&mut step.clip_told, &mut step.wanted_git);
         let text = stream.redactor.push(&log.msg);
         stream.lines.push(&text, now, |line| {
+            *wanted_git |= misses_git(line);
             if !is_clip(line) {
                 return batch.line(kind, number, line, emit);
             }
@@ -236,7 +240,10 @@ impl Step {
             // a step can print after its end was told: a new stream begins then
             if let Some(mut stream) = stream.take() {
                 let rest = stream.redactor.finish();
-                let mut tell = |line: &str| emit(kind, &format!("#{number} {line}"));
+                let mut tell = |line: &str| {
+                    self.wanted_git |= misses_git(line);
+                    emit(kind, &format!("#{number} {line}"));
+                };
                 stream.lines.push(&rest, now, &mut tell);
                 stream.lines.finish(&mut tell);
             }
@@ -250,6 +257,13 @@ const CLIP_CURE: &str = "- the Engine cuts the output of a step: start it with B
 /// BuildKit's own words where it cuts a step's output.
 fn is_clip(line: &str) -> bool {
     line.starts_with("[output clipped, log limit")
+}
+
+/// What git, husky and setuptools-scm say where there is no repository.
+fn misses_git(line: &str) -> bool {
+    ["not a git repository", ".git can't be found", "setuptools-scm was unable to detect version"]
+        .iter()
+        .any(|words| line.contains(words))
 }
 
 /// Work of BuildKit's own, said only where it takes long.

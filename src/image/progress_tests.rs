@@ -95,7 +95,24 @@ fn cached_failed_and_cancelled_steps_say_so_and_the_failed_one_is_kept() {
             (LogType::Error, "#3 ERROR: exit code 2".to_owned())
         ]
     );
-    assert_eq!(progress.failed_step(), Some(&FailedStep { name: "[2/2] RUN make".into(), error: error.into() }));
+    assert_eq!(
+        progress.failed_step(),
+        Some(&FailedStep { name: "[2/2] RUN make".into(), error: error.into(), wanted_git: false })
+    );
+}
+
+#[test]
+fn a_failed_step_that_misses_a_git_repository_is_kept_as_such() {
+    let said = "fatal: not a git repository (or any of the parent directories): .git";
+    for output in [format!("{said}\n"), said.to_owned()] {
+        let mut progress = Progress::new(Arc::new(Redactor::new(&[], &[], &[])));
+        let run = "[2/2] RUN make";
+        let failed = Vertex { error: "exit code: 128".into(), ..completed(run) };
+        for status in [steps(vec![started(run)]), logs(vec![log(run, 2, output.as_bytes())]), steps(vec![failed])] {
+            progress.apply(status, Instant::now(), &mut |_, _| {});
+        }
+        assert!(progress.failed_step().is_some_and(|step| step.wanted_git), "{output:?}");
+    }
 }
 
 #[test]

@@ -52,6 +52,7 @@ async fn huge() -> Arc<Folder> {
     let context = BuildContext {
         dockerfile: "Dockerfile".into(),
         dockerfile_bytes: Vec::new(),
+        excludes: Default::default(),
         entries: vec![ContextEntry { path: "huge".into(), size: SIZE, mtime_ns: 0, content }],
         secrets: Vec::new(),
         shared_key: "key".into(),

@@ -2,6 +2,7 @@
 //! client filters a directory, by path logic alone.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 
 use crate::context::{Content, ContextEntry, Effort, IgnoreError, PatternMatcher, Spent};
 
@@ -28,7 +29,13 @@ const MAX_PATH: usize = 4096;
 /// How many paths are followed for one request at most. A Dockerfile's sources and their links are far fewer.
 const MAX_FOLLOWED: usize = 10_000;
 
-/// Indices of the entries to send, in order. A directory that is not selected itself is sent where something in it is.
+/// Patterns are followed so many folders down.
+const MAX_DEPTH: usize = 32;
+/// So many bytes may the patterns of those folders have together.
+const MAX_WAY_BYTES: usize = 1 << 20;
+
+/// Indices of the entries to send, in order. A directory that is not selected itself is sent where something in it is, and where it
+/// lies on the way to something that is asked for: `COPY certs/*.crt` needs a folder `certs`, though nothing in it may match.
 pub fn select(entries: &[ContextEntry], filters: &Filters, effort: &Effort) -> Result<Vec<u32>, SelectError> {
     let include = Include::new(entries, filters, effort)?;
     let exclude = match filters.exclude.is_empty() {
@@ -63,7 +70,7 @@ pub fn select(entries: &[ContextEntry], filters: &Filters, effort: &Effort) -> R
             pruned = Some(path);
             continue;
         }
-        let sent = !excluded && include.matches(path, effort)?;
+        let sent = !excluded && (include.matches(path, effort)? || is_directory && include.is_on_the_way(path, effort)?);
         if sent {
             for (dir, dir_sent) in &mut open {
                 if !std::mem::replace(dir_sent, true) {
@@ -88,6 +95,8 @@ struct Include {
     everything: bool,
     plain: BTreeSet<String>,
     patterns: Option<PatternMatcher>,
+    /// The folders that the patterns go through, by how deep they lie.
+    ways: Vec<PatternMatcher>,
 }
 
 impl Include {
@@ -103,7 +112,9 @@ impl Include {
         let (plain, patterns): (Vec<String>, Vec<String>) =
             wanted.into_iter().partition(|pattern| !ordered && !has_wildcard(pattern));
         let plain: BTreeSet<String> = plain.iter().map(|path| clean(path)).collect();
+        let ways = if ordered { Vec::new() } else { ways(&patterns) };
         Ok(Self {
+            ways,
             everything: plain.contains(".") || plain.is_empty() && patterns.is_empty(),
             plain,
             patterns: match patterns.is_empty() {
@@ -122,12 +133,39 @@ impl Include {
             None => Ok(false),
         }
     }
+    /// Whether the directory leads to something that is asked for, there or not.
+    fn is_on_the_way(&self, path: &str, effort: &Effort) -> Result<bool, Spent> {
+        let below = format!("{path}/");
+        let next = self.plain.range::<str, _>((Bound::Excluded(below.as_str()), Bound::Unbounded)).next();
+        if next.is_some_and(|plain| plain.starts_with(&below)) {
+            return Ok(true);
+        }
+        self.ways.get(path.matches('/').count()).map_or(Ok(false), |way| way.matches(path, effort))
+    }
     fn plain_matches(&self, path: &str) -> bool {
         if self.plain.is_empty() {
             return false;
         }
         self.plain.contains(path) || path.bytes().enumerate().any(|(at, byte)| byte == b'/' && self.plain.contains(&path[..at]))
     }
+}
+
+/// The beginnings of the patterns, by their number of segments. Too much of it is left out: then only folders with something in
+/// them are sent.
+fn ways(patterns: &[String]) -> Vec<PatternMatcher> {
+    let mut by_depth: Vec<Vec<&str>> = Vec::new();
+    let mut bytes = 0;
+    for pattern in patterns {
+        for (depth, (end, _)) in pattern.match_indices('/').enumerate().take(MAX_DEPTH) {
+            bytes += end;
+            if bytes > MAX_WAY_BYTES {
+                return Vec::new();
+            }
+            by_depth.resize_with(by_depth.len().max(depth + 1), Vec::new);
+            by_depth[depth].push(&pattern[..end]);
+        }
+    }
+    by_depth.iter().map(|ways| PatternMatcher::new(ways).unwrap_or_default()).collect()
 }
 
 fn has_wildcard(pattern: &str) -> bool {

@@ -93,6 +93,23 @@ fn a_wildcard_sends_what_it_matches_and_where_its_links_lead() {
 }
 
 #[test]
+fn a_folder_on_the_way_is_sent_though_nothing_in_it_matches() {
+    let entries =
+        tree(&["a/", "a/b/", "a/b/x", "a/c/", "certs/", "certs/.gitkeep", "lib/", "lib/d/", "lib/d/e/", "link -> certs"]);
+    for (follow, sent) in [
+        ("certs/*.crt", &["certs"][..]),
+        ("a/b/none", &["a", "a/b"]),
+        ("a/*/none", &["a", "a/b", "a/c"]),
+        ("*/*/x", &["a", "a/b", "a/b/x", "a/c", "certs", "lib", "lib/d", "link"]),
+        ("link/*.crt", &["certs", "link"]),
+        ("none/*.crt", &[]),
+    ] {
+        assert_eq!(selected(&entries, &[], &[], &[follow]), sent, "{follow}");
+    }
+    assert!(selected(&entries, &[], &["certs"], &["certs/*.crt"]).is_empty());
+}
+
+#[test]
 fn an_excluded_directory_goes_with_all_that_is_in_it() {
     let entries = tree(&["node_modules/", "node_modules/x/", "node_modules/x/y", "node_modules.txt", "src/", "src/a"]);
     assert_eq!(selected(&entries, &[], &["node_modules"], &[]), ["node_modules.txt", "src", "src/a"]);

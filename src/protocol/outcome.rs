@@ -62,7 +62,7 @@ codes! {
 
     DockerfileSyntax = "dockerfile.syntax", User, "BuildKit could not parse the Dockerfile";
     DockerfileStepFailed = "dockerfile.step_failed", User, "a RUN step ended with an exit code other than 0";
-    DockerfileCopyMissing = "dockerfile.copy_missing", User, "COPY or ADD names a file that is not in the context";
+    DockerfileCopyMissing = "dockerfile.copy_missing", User, "COPY, ADD or a mount names a file that is not there";
     DockerfileBaseImage = "dockerfile.base_image", User, "the base image does not exist or may not be pulled";
     DockerfileSecretMissing = "dockerfile.secret_missing", User, "a RUN step needs a secret that the job has no variable for";
     DockerfileFrontend = "dockerfile.frontend", User, "the image that the # syntax= line names cannot be used";

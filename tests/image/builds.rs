@@ -109,12 +109,11 @@ async fn a_hundred_thousand_lines_come_out_complete_in_order_and_by_their_stream
 async fn a_dockerfile_in_a_folder_is_found_and_its_context_is_the_whole_repository() {
     let _together = together().await;
     let host = Host::new().await;
-    let mut files = context(&[
+    let files = context(&[
         ("docker/api/Dockerfile", b"FROM busybox:base\nCOPY src/app /app\nCOPY link /linked\n"),
         ("src/app*", b"program"),
         ("link@src/app", b""),
     ]);
-    files.dockerfile = "docker/api/Dockerfile".to_owned();
     let (image, _) = built(&host, "svc-folder", files).await;
     assert_eq!(run_in(&image, "cat /app /linked; test -x /app && echo ' executable'"), "programprogram executable\n");
     host.stage.remove(&image).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use slipway::config::{BuildConfig, BuildNetwork, GitConfig, PrivateHosts, PullCredentials};
-use slipway::context::{BuildContext, Content, ContextEntry};
+use slipway::context::{BuildContext, Content, ContextEntry, Excludes};
 use slipway::image::{BuiltImage, DockerfileStage, connect_engine};
 use slipway::protocol::*;
 use slipway::secrets::{Redactor, SecretString};
@@ -212,9 +212,14 @@ pub fn context(files: &[(&str, &[u8])]) -> BuildContext {
         }
     }
     entries.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
+    let dockerfile = files.iter().find(|(path, _)| *path == "Dockerfile" || path.ends_with("/Dockerfile"));
+    let ignore = files.iter().find(|(path, _)| path.ends_with("Dockerfile.dockerignore"));
     BuildContext {
-        dockerfile: "Dockerfile".to_owned(),
-        dockerfile_bytes: Vec::new(),
+        dockerfile: dockerfile.map_or("Dockerfile", |(path, _)| path).to_owned(),
+        dockerfile_bytes: dockerfile.map_or_else(Vec::new, |(_, bytes)| bytes.to_vec()),
+        excludes: ignore.map_or_else(Excludes::default, |(path, bytes)| {
+            Excludes::of(path, bytes.to_vec(), true).expect("patterns that can be read")
+        }),
         entries,
         secrets: Vec::new(),
         shared_key: unique("key"),

@@ -14,7 +14,7 @@ use super::phase::{Control, Phase, Target};
 use super::trouble::lifecycle_failure;
 use super::volumes::BuildVolumes;
 use super::{BuildpacksStage, trust};
-use crate::protocol::{EnvVar, Failure};
+use crate::protocol::{Code, EnvVar, Failure};
 use crate::registry::ExportTarget;
 use crate::secrets::SecretString;
 use crate::source::SourceTree;
@@ -125,7 +125,20 @@ impl<'a> Application<'a> {
     }
 
     async fn phase(&mut self, phase: Phase, to: &ExportTarget) -> Result<(), Failure> {
-        self.run(phase, to).await?.into_result(phase, self.limits())
+        self.run(phase, to).await?.into_result(phase, self.limits()).map_err(|failure| self.with_dockerfiles(failure))
+    }
+
+    /// An app that no buildpack knows may have its Dockerfile where nobody looked.
+    fn with_dockerfiles(&self, failure: Failure) -> Failure {
+        match (failure.code, crate::context::dockerfiles(&self.parts.tree)) {
+            (Code::BuildpacksNothingDetected, Some(list)) => Failure {
+                // Short, so that the dashboard shows the way out; which buildpacks looked stands in the log.
+                cause: "No Dockerfile at the root, and no buildpack recognised the repository.".to_owned(),
+                way_out: format!("The repository has {list}: set runtimeFilePath to use it."),
+                ..failure
+            },
+            _ => failure,
+        }
     }
 
     async fn run(&mut self, phase: Phase, to: &ExportTarget) -> Result<PhaseEnd, Failure> {

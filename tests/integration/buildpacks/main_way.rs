@@ -21,7 +21,7 @@ async fn a_repository_with_a_procfile_becomes_an_image_that_runs_from_the_regist
         assert_eq!(rig.registry.digest(name).await.as_deref(), Some(digest), "{name}");
     }
     let log = rig.dashboard.log(&job.id);
-    assert!(log.contains("There is no Dockerfile at the root of the repository, but a Procfile"), "{log}");
+    assert!(log.contains("No Dockerfile at the repository root, but a Procfile"), "{log}");
     for phase in ["analyze", "detect", "restore", "build", "export"] {
         assert!(log.contains(&format!("===> {}", phase.to_uppercase())), "{phase} is a step of the log: {log}");
         assert!(log.contains(&format!("{phase} done in ")), "{phase} tells its time: {log}");
