@@ -9,6 +9,8 @@ use crate::source::{EntryKind, TreeEntry};
 const MAX_DOCKERFILE_BYTES: u64 = 1024 * 1024;
 /// Looked for at the root where the job names none; the second as the docker command does.
 const DEFAULT_NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
+/// So many other Dockerfiles are named.
+const NAMED: usize = 5;
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// The Dockerfile of a build.
@@ -105,19 +107,19 @@ fn missing(tree: &dyn Tree, named: Option<&str>) -> Failure {
         Some(path) => format!("There is no Dockerfile at {} in the repository.", shown(path)),
         None => "There is no Dockerfile at the root of the repository.".to_owned(),
     };
-    let way_out = match others(tree) {
+    let way_out = match others(tree, NAMED) {
         None => "Add a Dockerfile, or set its path in the service.".to_owned(),
         Some(list) => format!("Set the Dockerfile's path in the service; the repository has: {list}."),
     };
     Failure::new(Code::ContextNoDockerfile, cause, way_out)
 }
 
-/// The files that look like Dockerfiles, the nearest to the root first: `a, b and 3 more`.
-pub(super) fn others(tree: &dyn Tree) -> Option<String> {
+/// The files that look like Dockerfiles, the nearest to the root first, so many at most: `a, b and 3 more`.
+pub(super) fn others(tree: &dyn Tree, most: usize) -> Option<String> {
     let mut others: Vec<&str> =
         tree.entries().iter().filter(|entry| looks_like_dockerfile(entry)).map(|e| e.path.as_str()).collect();
     others.sort_by_key(|path| (path.matches('/').count(), path.len()));
-    notices::named(others.into_iter())
+    notices::named_up_to(most, others.into_iter())
 }
 
 fn looks_like_dockerfile(entry: &TreeEntry) -> bool {

@@ -101,9 +101,9 @@ pub fn has_dockerfile(tree: &SourceTree) -> bool {
     dockerfile::default_name(tree).is_some()
 }
 
-/// The commit's files that look like Dockerfiles: `docker/Dockerfile, b and 3 more`.
-pub fn dockerfiles(tree: &SourceTree) -> Option<String> {
-    dockerfile::others(tree)
+/// The commit's files that look like Dockerfiles, so many at most: `docker/Dockerfile, b and 3 more`.
+pub fn dockerfiles(tree: &SourceTree, most: usize) -> Option<String> {
+    dockerfile::others(tree, most)
 }
 
 /// What the context is made from: the entries of a commit and their bytes.

@@ -94,10 +94,15 @@ pub(super) fn lfs_pointers(tree: &dyn Tree, excludes: &Excludes, effort: &Effort
 
 /// "a, b and 3 more"; `None` where there are none.
 pub(super) fn named<'p>(paths: impl Iterator<Item = &'p str>) -> Option<String> {
+    named_up_to(NAMED, paths)
+}
+
+/// The same with so many names at most.
+pub(super) fn named_up_to<'p>(most: usize, paths: impl Iterator<Item = &'p str>) -> Option<String> {
     let mut list = String::new();
     let mut count = 0;
     for path in paths {
-        if count < NAMED {
+        if count < most {
             if count > 0 {
                 list.push_str(", ");
             }
@@ -105,8 +110,8 @@ pub(super) fn named<'p>(paths: impl Iterator<Item = &'p str>) -> Option<String> 
         }
         count += 1;
     }
-    if count > NAMED {
-        list.push_str(&format!(" and {} more", count - NAMED));
+    if count > most {
+        list.push_str(&format!(" and {} more", count - most));
     }
     (count > 0).then_some(list)
 }

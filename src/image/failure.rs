@@ -340,7 +340,8 @@ pub(super) fn within(code: Code, step: &str, rest: &str, way_out: &str) -> Failu
     Failure::new(code, format!("{step}{rest}"), way_out)
 }
 
-pub(super) fn is_shown_whole(failure: &Failure) -> bool {
+/// Whether the dashboard shows it with its way out.
+pub fn is_shown_whole(failure: &Failure) -> bool {
     failure.to_string().chars().count() <= TOLD
 }
 

@@ -60,9 +60,7 @@ fn of_absence(step: &str, verb: &str, shown: &str, absence: &Absence, cut: &dyn 
             "is never in the build context",
             "Give the build what it needs of it (a version) by a file or a variable.".to_owned(),
         ),
-        Absence::Ignored { by } => {
-            ("is not there", format!("{} leaves it out; the line !{shown} brings it back.", cut(by)))
-        }
+        Absence::Ignored { by } => ("is not there", format!("{} leaves it out; the line !{shown} brings it back.", cut(by))),
         Absence::Submodule(module) => {
             ("is not there", format!("It lies in the Git submodule {}, which is not fetched.", cut(module)))
         }

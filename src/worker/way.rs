@@ -4,6 +4,9 @@ use crate::context;
 use crate::protocol::Job;
 use crate::source::{EntryKind, SourceTree};
 
+/// So many Dockerfiles that lie elsewhere are named.
+const NAMED: usize = 5;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Dockerfile,
@@ -33,7 +36,7 @@ pub fn choose(tree: &SourceTree, job: &Job) -> (Way, Option<String>) {
     };
     let (way, said) = decide(seen);
     let said = match said {
-        Some(Said::NoDockerfile) => Some(no_dockerfile(context::dockerfiles(tree), seen.procfile)),
+        Some(Said::NoDockerfile) => Some(no_dockerfile(context::dockerfiles(tree, NAMED), seen.procfile)),
         Some(Said::Words(words)) => Some(words.to_owned()),
         None => None,
     };

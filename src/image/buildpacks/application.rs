@@ -14,6 +14,7 @@ use super::phase::{Control, Phase, Target};
 use super::trouble::lifecycle_failure;
 use super::volumes::BuildVolumes;
 use super::{BuildpacksStage, trust};
+use crate::image::failure::is_shown_whole;
 use crate::protocol::{Code, EnvVar, Failure};
 use crate::registry::ExportTarget;
 use crate::secrets::SecretString;
@@ -130,15 +131,19 @@ impl<'a> Application<'a> {
 
     /// An app that no buildpack knows may have its Dockerfile where nobody looked.
     fn with_dockerfiles(&self, failure: Failure) -> Failure {
-        match (failure.code, crate::context::dockerfiles(&self.parts.tree)) {
-            (Code::BuildpacksNothingDetected, Some(list)) => Failure {
-                // Short, so that the dashboard shows the way out; which buildpacks looked stands in the log.
+        let named = |most| {
+            let list = crate::context::dockerfiles(&self.parts.tree, most)?;
+            // Short, so that the dashboard shows the way out; which buildpacks looked stands in the log.
+            Some(Failure {
                 cause: "No Dockerfile at the root, and no buildpack recognised the repository.".to_owned(),
-                way_out: format!("The repository has {list}: set runtimeFilePath to use it."),
-                ..failure
-            },
-            _ => failure,
+                way_out: format!("Set runtimeFilePath; the repository has {list}."),
+                ..failure.clone()
+            })
+        };
+        if failure.code != Code::BuildpacksNothingDetected {
+            return failure;
         }
+        (1..=5).rev().filter_map(named).find(is_shown_whole).or_else(|| named(1)).unwrap_or(failure)
     }
 
     async fn run(&mut self, phase: Phase, to: &ExportTarget) -> Result<PhaseEnd, Failure> {

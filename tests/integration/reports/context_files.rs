@@ -205,7 +205,7 @@ async fn dockerfiles_that_lie_elsewhere_are_named_where_none_is_at_the_root() {
     let error = rig.failed(&job, "buildpacks.nothing_detected").await;
     assert_whole(&error);
     assert!(
-        error.ends_with("The repository has Containerfile, web.Dockerfile, docker/Dockerfile: set runtimeFilePath to use it."),
+        error.ends_with("Set runtimeFilePath; the repository has Containerfile, web.Dockerfile, docker/Dockerfile."),
         "{error}"
     );
     let log = rig.dashboard.log(&job.id);

@@ -82,18 +82,18 @@ fn of_setup(path: &str) -> PathBuf {
     path
 }
 
-fn printed(command: &mut Command) -> BTreeMap<String, String> {
+fn printed(command: &mut Command) -> BTreeMap<String, Option<String>> {
     let done = command.output().expect("run a reader");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     serde_json::from_slice(&done.stdout).expect("what it read, as JSON")
 }
 
-fn read_by_node(file: &Path) -> BTreeMap<String, String> {
+fn read_by_node(file: &Path) -> BTreeMap<String, Option<String>> {
     let script = "console.log(JSON.stringify(require(process.argv[1]).parse(require('fs').readFileSync(process.argv[2]))))";
     printed(Command::new("node").args(["-e", script]).arg(of_setup("dotenv/node_modules/dotenv")).arg(file))
 }
 
-fn read_by_python(file: &Path) -> BTreeMap<String, String> {
+fn read_by_python(file: &Path) -> BTreeMap<String, Option<String>> {
     let script = "import sys, json, dotenv; print(json.dumps(dotenv.dotenv_values(sys.argv[1])))";
     printed(Command::new(of_setup("venv/bin/python")).args(["-c", script]).arg(file))
 }
@@ -122,10 +122,10 @@ async fn an_app_reads_back_every_byte_of_its_variables_or_the_log_names_the_vari
     let named = EXACT.len()..EXACT.len() + FOR_NODE.len() + FOR_NOBODY.len();
     for (i, (key, value)) in wanted.iter().enumerate() {
         let for_nobody = (named.end - FOR_NOBODY.len()..named.end).contains(&i);
-        assert!(for_nobody || node[key] == *value, "Node reads {:?} for {value:?}", node[key]);
+        assert!(for_nobody || node[key].as_deref() == Some(*value), "Node reads {:?} for {value:?}", node[key]);
         let for_both = i < EXACT.len() || i >= named.end && !value.contains(['\'', '\\']) && !value.contains("${");
         assert!(
-            !for_both || python.get(key).is_some_and(|read| read == value),
+            !for_both || python.get(key).is_some_and(|read| read.as_deref() == Some(*value)),
             "Python reads {:?} for {value:?}",
             python.get(key)
         );
