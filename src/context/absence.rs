@@ -31,7 +31,7 @@ pub(super) fn explain(tree: &dyn Tree, excludes: &Excludes, folder: &str, path: 
         return Absence::Git;
     }
     if tree.entry(path).is_some() {
-        let is_ignored = excludes.leaves_out(path, &Effort::free()) == Ok(true);
+        let is_ignored = excludes.leaves_out(path, &Effort::little()) == Ok(true);
         return match excludes.file().filter(|_| is_ignored) {
             Some(file) => Absence::Ignored { by: file.to_owned() },
             None => Absence::Unknown,

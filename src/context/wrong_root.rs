@@ -8,6 +8,8 @@ use super::{Tree, shown};
 
 /// Sources that are looked at.
 const MAX_SOURCES: usize = 200;
+/// Each of those with a wildcard is looked for in the whole tree.
+const MAX_PATTERNS: usize = 20;
 
 /// One warning about sources that take the root's file (or nothing) where the Dockerfile's own folder has one of that name.
 ///
@@ -25,13 +27,15 @@ pub(super) fn warning(
     if sources.iter().any(|source| source == folder || source.starts_with(&format!("{folder}/"))) {
         return Ok(None);
     }
-    let mut told = Vec::new();
+    let (mut told, mut patterns) = (Vec::new(), 0);
     for source in sources.iter().filter(|source| *source != "." && !source.contains('$')) {
         let here = below(folder, source);
         let is_pattern = source.contains(['*', '?', '[']);
+        patterns += usize::from(is_pattern);
         let (at_root, beside) = match is_pattern {
-            false => (tree.entry(source).is_some(), tree.entry(&here).is_some()),
+            true if patterns > MAX_PATTERNS => continue,
             true => (matches_any(tree, source, effort)?, matches_any(tree, &here, effort)?),
+            false => (tree.entry(source).is_some(), tree.entry(&here).is_some()),
         };
         match (at_root, beside) {
             (true, true) => told.push(format!("{} (there is {} too)", shown(source), shown(&here))),
@@ -47,12 +51,18 @@ pub(super) fn warning(
     }))
 }
 
+/// Whether the folder of the pattern has something that its last segment matches. (Wildcards in folders' names are nobody's slip.)
 fn matches_any(tree: &dyn Tree, pattern: &str, effort: &Effort) -> Result<bool, Spent> {
     let Ok(matcher) = PatternMatcher::new(&[pattern]) else { return Ok(false) };
-    for entry in tree.entries() {
+    let folder = parent(pattern);
+    for entry in tree.entries().iter().filter(|entry| parent(&entry.path) == folder) {
         if matcher.matches(&entry.path, effort)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }

@@ -8,6 +8,8 @@ use crate::protocol::{Code, Failure};
 const MOST: u64 = 10_000_000_000;
 /// Looked at whether to stop once in so many: some milliseconds.
 const LOOK: u64 = 1 << 20;
+/// For a look aside: a few milliseconds.
+const LITTLE: u64 = 10_000_000;
 /// Bytes that are hashed or searched in the time of one step.
 const BYTES_PER_STEP: usize = 8;
 
@@ -54,6 +56,11 @@ impl<'s> Effort<'s> {
     /// For a few patterns and short paths: never broken off.
     pub fn free() -> Effort<'static> {
         Effort::of(u64::MAX, &|| false)
+    }
+
+    /// For something that may as well stay unknown.
+    pub fn little() -> Effort<'static> {
+        Effort::of(LITTLE, &|| false)
     }
 
     pub fn spend(&self, steps: usize) -> Result<(), Spent> {
