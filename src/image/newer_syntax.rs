@@ -52,9 +52,8 @@ fn line_of(message: &str) -> Option<usize> {
 /// Whether a `<<WORD` before the line still waits for its end there.
 fn in_heredoc(dockerfile: &[u8], line: usize) -> bool {
     let text = String::from_utf8_lossy(dockerfile);
-    let mut lines = text.lines().zip(1..).take_while(|(_, number)| *number <= line);
     let mut open: Vec<String> = Vec::new();
-    while let Some((text, number)) = lines.next() {
+    for (text, number) in text.lines().zip(1..) {
         if number == line {
             return !open.is_empty();
         }
