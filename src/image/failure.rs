@@ -24,6 +24,11 @@ pub struct Build<'a> {
     pub absence: &'a dyn Fn(&str) -> Absence,
 }
 
+impl Build<'static> {
+    /// Of a build that reads no repository.
+    pub const UNKNOWN: Self = Self { dockerfile: b"", absence: &|_| Absence::Unknown };
+}
+
 /// What the dashboard shows of a failure.
 const TOLD: usize = 191;
 /// A step is never cut to less, so that it is recognised.

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use url::form_urlencoded::Serializer;
 
 use super::engine::{connect_engine, error_message};
-use super::failure::{FailedStep, classify, engine_answered, engine_error, engine_lost, exit_code};
+use super::failure::{Build, FailedStep, classify, engine_answered, engine_error, engine_lost, exit_code};
 use super::messages::{BuildMessage, MessageReader};
 use super::step_start::{Printed, never_started};
 use crate::config::{BuildConfig, BuildNetwork};
@@ -84,7 +84,11 @@ async fn ask(socket: &Path, request: http::Request<Full<Bytes>>) -> Result<Told,
                 BuildMessage::Status(status) => {
                     told.printed.see(&status);
                     let failed = status.vertexes.into_iter().find(|step| !step.error.is_empty());
-                    told.step = told.step.take().or(failed.map(|step| FailedStep { name: step.name, error: step.error }));
+                    told.step = told.step.take().or(failed.map(|step| FailedStep {
+                        name: step.name,
+                        error: step.error,
+                        wanted_git: false,
+                    }));
                 }
                 BuildMessage::Image(_) => {}
             });
@@ -113,7 +117,7 @@ fn verdict(told: Told) -> Result<(), Failure> {
                 "a step that does nothing ended with exit code {code}: {}",
                 printed.as_deref().unwrap_or_default().trim()
             )),
-            None => classify(&error, told.step.as_ref()),
+            None => classify(&error, told.step.as_ref(), &Build::UNKNOWN),
         })),
     }
 }
@@ -190,7 +194,7 @@ mod tests {
     #[test]
     fn only_the_programs_own_exit_code_says_that_it_ran() {
         let verdict_of = |error: &str| {
-            let step = FailedStep { name: "[2/2] RUN [\"/probe\"]".into(), error: error.into() };
+            let step = FailedStep { name: "[2/2] RUN [\"/probe\"]".into(), error: error.into(), wanted_git: false };
             verdict(Told { error: Some(error.into()), step: Some(step), printed: Printed::default() })
         };
         assert_eq!(verdict_of("executor failed running [/probe]: exit code: 42"), Ok(()));

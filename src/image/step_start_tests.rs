@@ -8,7 +8,7 @@ const ENDPOINT: &str = "failed to create endpoint v1ha9v on network bridge: addi
 const MOUNT_ON_A_FILE: &str = "runc run failed: unable to start container process: error during container init: error mounting \"tmpfs\" to rootfs at \"/bin/busybox\": mount tmpfs:/bin/busybox (via /proc/self/fd/6), flags: 0x2: not a directory";
 
 fn whose(error: &str, printed: &str) -> Option<Failure> {
-    let step = FailedStep { name: "[2/2] RUN echo".to_owned(), error: error.to_owned() };
+    let step = FailedStep { name: "[2/2] RUN echo".to_owned(), error: error.to_owned(), wanted_git: false };
     never_started(&format!("failed to solve: {error}"), Some(&step), Some(printed))
 }
 
