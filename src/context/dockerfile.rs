@@ -58,6 +58,7 @@ pub(super) fn find(tree: &dyn Tree, named: Option<&str>) -> Result<Found, Failur
     };
     match entry.kind {
         EntryKind::File { .. } => {}
+        EntryKind::Unsendable(flaw) => return Err(flaw.failure(path)),
         EntryKind::Directory => {
             let inner = format!("{path}/Dockerfile");
             let way_out = match tree.entry(&inner) {

@@ -31,16 +31,21 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effo
     let found = dockerfile::find(tree, named)?;
     let instructions = Instructions::read(&found.bytes);
     let excludes = Excludes::read(tree, &found)?;
-    let dotenv = DotEnv::new(env);
+    let mut dotenv = DotEnv::new(env);
     let mut notes = Vec::new();
 
     let own_env = tree.entry(ENV_FILE);
     if dotenv.file.is_some() && own_env.is_some_and(|e| matches!(e.kind, EntryKind::Directory | EntryKind::Submodule)) {
-        return Err(Failure::new(
-            Code::ContextEnvIsDirectory,
-            "The repository has a directory named .env, where the service's environment variables have to go.",
-            "Rename the directory, or remove the service's environment variables.",
-        ));
+        if !excludes.leaves_out(ENV_FILE, effort)? {
+            return Err(Failure::new(
+                Code::ContextEnvIsDirectory,
+                "The repository has a directory named .env, where the service's environment variables have to go.",
+                "Rename the directory, or remove the service's environment variables.",
+            ));
+        }
+        // No build sees a file of that name, so none has to be there.
+        notes.extend(env_warning(&excludes, &instructions, effort)?.map(|warning| (LogType::Warning, warning)));
+        dotenv.file = None;
     }
     let mut entries = Vec::with_capacity(tree.entries().len() + 1);
     for entry in tree.entries() {
@@ -87,6 +92,7 @@ fn context_entry(tree: &dyn Tree, entry: &TreeEntry) -> Result<ContextEntry, Fai
     let (size, content) = match entry.kind {
         // A submodule's commit is not fetched: git leaves an empty directory in its place, and so do we.
         EntryKind::Directory | EntryKind::Submodule => (0, Content::Directory),
+        EntryKind::Unsendable(flaw) => (0, Content::Unsendable { flaw }),
         EntryKind::File { executable } => (entry.size, Content::Blob { entry: entry.clone(), executable }),
         EntryKind::Symlink => {
             let target = link_target(tree, entry)?;

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use crate::protocol::{Failure, safe_line};
 use crate::secrets::SecretString;
-use crate::source::{SourceTree, TreeEntry};
+use crate::source::{Flaw, SourceTree, TreeEntry};
 
 /// What one entry of the context holds.
 #[derive(Debug, Clone)]
@@ -47,6 +47,10 @@ pub enum Content {
     },
     Symlink {
         target: String,
+    },
+    /// What cannot be sent: a build that asks for it fails.
+    Unsendable {
+        flaw: Flaw,
     },
 }
 
@@ -86,6 +90,7 @@ impl BuildContext {
             Content::Blob { entry, .. } => self.tree.look(entry, see),
             Content::Inline { bytes, .. } => Ok(see(bytes)),
             Content::Directory | Content::Symlink { .. } => Ok(see(&[])),
+            Content::Unsendable { flaw } => Err(flaw.failure(&entry.path)),
         }
     }
 

@@ -150,7 +150,7 @@ fn read_state(path: &Path) -> io::Result<Vec<u8>> {
 /// Kind, mode and content of an entry in a few bytes. Directories are all alike: what is in them has times of its own.
 fn stands_for(content: &Content, salt: &[u8]) -> Vec<u8> {
     let (kind, content): (u8, &[u8]) = match content {
-        Content::Directory => (b'd', b""),
+        Content::Directory | Content::Unsendable { .. } => (b'd', b""),
         Content::Blob { entry, executable: false } => (b'f', entry.oid.as_bytes()),
         Content::Blob { entry, executable: true } => (b'x', entry.oid.as_bytes()),
         Content::Symlink { target } => (b'l', target.as_bytes()),

@@ -124,6 +124,7 @@ impl FileSync for ContextFiles {
         let selected: Arc<[u32]> = self.select(folder.clone(), filters).await?.into();
         if is_context {
             self.of_allowed_size(&folder, &selected)?;
+            self.of_sendable_entries(&folder, &selected)?;
         }
 
         let (data, waiting) = mpsc::channel(PACKETS_WAITING);
@@ -159,6 +160,21 @@ impl ContextFiles {
             let _ = self.sent.failure.set(failure);
             status
         })
+    }
+
+    /// What is left out by .dockerignore, or not copied, is not selected: only here is it known what a build asks for.
+    fn of_sendable_entries(&self, folder: &Folder, selected: &[u32]) -> Result<(), Status> {
+        for at in selected {
+            let entry = &folder.entries()[*at as usize];
+            if let Content::Unsendable { flaw } = entry.content {
+                let failure = flaw.failure(&entry.path);
+                let status = Status::invalid_argument(failure.to_string());
+                // the first failure is the build's
+                let _ = self.sent.failure.set(failure);
+                return Err(status);
+            }
+        }
+        Ok(())
     }
 
     /// Patterns over many thousand paths are work for a thread of its own.
@@ -245,7 +261,7 @@ fn stat(entry: &ContextEntry) -> Packet {
         Content::Directory => (MODE_DIRECTORY | 0o755, None),
         Content::Symlink { target } => (MODE_SYMLINK | 0o777, Some(target)),
         Content::Blob { executable: true, .. } | Content::Inline { executable: true, .. } => (0o755, None),
-        Content::Blob { .. } | Content::Inline { .. } => (0o644, None),
+        Content::Blob { .. } | Content::Inline { .. } | Content::Unsendable { .. } => (0o644, None),
     };
     let stat = Stat {
         path: entry.path.clone(),

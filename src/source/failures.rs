@@ -176,14 +176,6 @@ pub(super) fn too_much_before_the_pack(site: &Site, limit: u64) -> Failure {
     )
 }
 
-pub(super) fn too_many_refs(site: &Site, limit: usize) -> Failure {
-    Failure::new(
-        Code::SourceTooLarge,
-        format!("{} has more than {limit} branches and tags.", site.repository),
-        "Delete branches and tags that are no longer needed.",
-    )
-}
-
 /// The server's answer is no git, or not git as we know it. `what` is our own word for it.
 pub(super) fn not_understood(site: &Site, what: &str) -> Failure {
     Failure::new(

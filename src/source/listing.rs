@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use git2::Oid;
 
-use super::{EntryKind, TreeEntry};
+use super::{EntryKind, Flaw, TreeEntry};
 
 const MAGIC: &[u8; 8] = b"slipwlk1";
 /// Kept walks; the oldest goes.
@@ -69,6 +69,9 @@ fn encode(entries: &[TreeEntry]) -> Vec<u8> {
             EntryKind::File { executable: true } => 2,
             EntryKind::Symlink => 3,
             EntryKind::Submodule => 4,
+            EntryKind::Unsendable(Flaw::NotUtf8) => 5,
+            EntryKind::Unsendable(Flaw::PathTooLong) => 6,
+            EntryKind::Unsendable(Flaw::LinkTarget) => 7,
         });
         number(&mut out, entry.size);
         // The walk writes ids of 20 bytes only.
@@ -101,6 +104,9 @@ fn decode(bytes: &[u8]) -> Option<Vec<TreeEntry>> {
             2 => EntryKind::File { executable: true },
             3 => EntryKind::Symlink,
             4 => EntryKind::Submodule,
+            5 => EntryKind::Unsendable(Flaw::NotUtf8),
+            6 => EntryKind::Unsendable(Flaw::PathTooLong),
+            7 => EntryKind::Unsendable(Flaw::LinkTarget),
             _ => return None,
         };
         let size = reader.number()?;
@@ -154,7 +160,9 @@ mod tests {
             Just(EntryKind::Directory),
             any::<bool>().prop_map(|executable| EntryKind::File { executable }),
             Just(EntryKind::Symlink),
-            Just(EntryKind::Submodule)
+            Just(EntryKind::Submodule),
+            Just(EntryKind::Unsendable(Flaw::NotUtf8)),
+            Just(EntryKind::Unsendable(Flaw::LinkTarget)),
         ];
         let entry = ("[a-cé]{1,3}(/[a-cé]{1,3}){0,3}", kind, any::<[u8; 20]>(), 0..u64::MAX >> 2)
             .prop_map(|(path, kind, id, size)| TreeEntry { path, kind, oid: hex::encode(id), size });

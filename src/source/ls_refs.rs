@@ -11,15 +11,15 @@ use super::advertisement::{self, Abilities, Capabilities};
 use super::failures;
 use super::http::{Reply, Request, Session};
 use super::packet::{Packet, Packets};
-use super::refs::{Refs, is_branch_or_tag, meanings};
+use super::refs::{PEELED, Refs, is_branch_or_tag, meanings};
 use crate::protocol::{BranchName, Failure};
 
 /// More of an advertisement than this (some 4,000 refs), and v2 is tried.
 const FEW: usize = 256 << 10;
 /// Refs that are kept besides branches, tags and what the job names.
 const MAX_OTHERS: usize = 20_000;
-/// Refs that are kept at all.
-const MAX_REFS: usize = 500_000;
+/// Refs that are kept besides what the job names: some 11 MB.
+const MAX_REFS: usize = 100_000;
 /// Repositories that are remembered to have many refs.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -74,7 +74,7 @@ pub(super) fn list(session: &Session, branch: &BranchName, many: &ManyRefs, url:
     }
 }
 
-/// Blocking. All branches and tags, of a server that speaks v2.
+/// Blocking. All branches and tags, up to [`MAX_REFS`], of a server that speaks v2.
 pub(super) fn branches_and_tags(session: &Session, before: Listing) -> Result<Listing, Failure> {
     let mut refs = v2(session, &before.capabilities, ["refs/heads/", "refs/tags/"])?;
     refs.add_all(before.refs);
@@ -139,12 +139,16 @@ fn read(session: &Session, branch: &BranchName, version: Version) -> Result<Answ
             line = &line[..end];
         }
         if let Some(read) = advertisement::ref_line(line).filter(|read| !read.id.is_zero()) {
-            let is_meant = read.name == "HEAD" || is_branch_or_tag(&read.name) || meant.contains(&read.name);
-            if refs.len() >= MAX_REFS {
-                return Err(failures::too_many_refs(&session.site, MAX_REFS));
-            }
-            if is_meant || others < MAX_OTHERS {
-                others += usize::from(!is_meant);
+            let name = read.name.strip_suffix(PEELED).unwrap_or(&read.name);
+            let is_kept = if name == "HEAD" || meant.contains(name) {
+                true
+            } else if is_branch_or_tag(name) {
+                refs.len() < MAX_REFS
+            } else {
+                others += 1;
+                others <= MAX_OTHERS
+            };
+            if is_kept {
                 refs.add(read);
             }
         }
@@ -164,7 +168,7 @@ fn v2<'a>(session: &Session, capabilities: &Capabilities, prefixes: impl IntoIte
     let mut refs = Refs::default();
     while let Some(line) = answer.line()? {
         if refs.len() >= MAX_REFS {
-            return Err(failures::too_many_refs(&session.site, MAX_REFS));
+            break;
         }
         if let Some(read) = advertisement::ref_line(&line) {
             refs.add(read);

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-pub use tree::{CommitInfo, EntryKind, SourceTree, TreeEntry};
+pub use tree::{CommitInfo, EntryKind, Flaw, SourceTree, TreeEntry};
 
 use crate::config::GitConfig;
 use crate::protocol::{BranchName, Code, CommitRef, Failure, GitSource};

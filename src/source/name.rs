@@ -1,9 +1,12 @@
 //! PURE: which names of a tree's entries can be in a build context.
 
-/// Why a name is refused: the end of the sentence "the path … ".
-pub(super) fn check(name: &[u8]) -> Result<&str, &'static str> {
-    let Ok(name) = std::str::from_utf8(name) else { return Err("is not valid UTF-8") };
-    match name {
+use std::borrow::Cow;
+
+/// The name as it is shown and matched: bytes that are no UTF-8 become `\xe9`.
+/// `Err`: why it is refused, the end of the sentence "the path … ". git itself checks out no such name.
+pub(super) fn check(name: &[u8]) -> Result<Cow<'_, str>, &'static str> {
+    let (raw, name) = (name, text(name));
+    match &*name {
         "" => return Err("has an empty segment"),
         "." | ".." => return Err("has a segment \".\" or \"..\""),
         _ => {}
@@ -14,10 +17,22 @@ pub(super) fn check(name: &[u8]) -> Result<&str, &'static str> {
     if name.contains('/') {
         return Err("has a slash inside a name");
     }
-    if is_dot_git(name) {
+    if is_dot_git(&String::from_utf8_lossy(raw)) {
         return Err("has a segment that is, or that some file systems take for, .git");
     }
     Ok(name)
+}
+
+fn text(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(name) = std::str::from_utf8(name) {
+        return Cow::Borrowed(name);
+    }
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    Cow::Owned(text)
 }
 
 /// `.git` in any case and in the disguises that git itself refuses (path.c, `verify_dotfile`, `is_hfs_dotgit`, `is_ntfs_dotgit`): code points
@@ -79,12 +94,16 @@ mod tests {
             "...",
             "\u{200c}",
         ] {
-            assert_eq!(check(name.as_bytes()), Ok(name));
+            assert_eq!(check(name.as_bytes()), Ok(Cow::Borrowed(name)));
         }
     }
     #[test]
+    fn a_name_that_is_no_utf8_is_shown_by_its_bytes() {
+        assert_eq!(check(b"caf\xe9.txt").as_deref(), Ok("caf\\xe9.txt"));
+    }
+    #[test]
     fn names_that_are_no_names_are_refused() {
-        for name in [&b""[..], b".", b"..", b"a\0b", b"a/b", b"/", b"\xff\xfe"] {
+        for name in [&b""[..], b".", b"..", b"a\0b", b"a/b", b"/", b"\xff/", b".git\x00"] {
             assert!(check(name).is_err(), "{name:?}");
         }
     }

@@ -77,7 +77,7 @@ impl Objects {
                         printable(path, 200),
                         self.max_bytes
                     ),
-                    "Take the file out of the repository, or raise MAX_FILE_BYTES.",
+                    "Leave it out in .dockerignore, fetch it in the Dockerfile, or raise MAX_FILE_BYTES.",
                 )));
             }
             see(odb.read(id)?.data())

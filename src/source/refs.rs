@@ -7,7 +7,7 @@ use super::site::Site;
 use crate::protocol::{BranchName, Code, Failure};
 
 /// A peeled annotated tag is advertised in v0 a second time, under its name with this suffix.
-const PEELED: &str = "^{}";
+pub(super) const PEELED: &str = "^{}";
 /// How many names a failure lists.
 const LISTED: usize = 5;
 

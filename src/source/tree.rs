@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use git2::Oid;
 
+use super::failures::printable;
 use super::objects::Objects;
-use crate::protocol::{CommitSha, Failure};
+use crate::protocol::{Code, CommitSha, Failure};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitInfo {
@@ -25,10 +26,39 @@ pub enum EntryKind {
     Symlink,
     /// A submodule's commit.
     Submodule,
+    /// A file, link or directory that cannot be handed to a build. Refused where a build asks for it, and only there.
+    Unsendable(Flaw),
 }
 
-/// One entry of the tree. `path` is relative, `/`-separated, validated: no empty, `.`, `..` or `.git` segment (in any case), no NUL,
-/// valid UTF-8 (else the fetch failed with `source.bad_path`). It may hold control characters and backslashes: they are data.
+/// Why an entry cannot be handed to a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Its path is no UTF-8: BuildKit's protocol has no other names.
+    NotUtf8,
+    /// Its path is longer than Linux takes.
+    PathTooLong,
+    /// It is a link whose target is empty, too long, or no UTF-8.
+    LinkTarget,
+}
+
+impl Flaw {
+    /// What a build is told that asks for the entry.
+    pub fn failure(self, path: &str) -> Failure {
+        let why = match self {
+            Flaw::NotUtf8 => "is not valid UTF-8",
+            Flaw::PathTooLong => "is longer than 4095 bytes",
+            Flaw::LinkTarget => "is a symbolic link whose target is empty, too long, or not valid UTF-8",
+        };
+        Failure::new(
+            Code::SourceBadPath,
+            format!("The path \"{}\" in the repository {why}.", printable(path, 200)),
+            "It cannot be in a build context: rename or remove it, or leave it out in .dockerignore.",
+        )
+    }
+}
+
+/// One entry of the tree. `path` is relative, `/`-separated, validated: no empty, `.`, `..` or `.git` segment (in any case), no NUL
+/// (else the fetch failed with `source.bad_path`). Bytes that are no UTF-8 stand as `\xe9`. It may hold control characters and backslashes: they are data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
     pub path: String,
@@ -68,6 +98,7 @@ impl SourceTree {
     /// looks. Blocking: call from `spawn_blocking` or a reader thread.
     pub fn look<T>(&self, entry: &TreeEntry, see: impl FnOnce(&[u8]) -> T) -> Result<T, Failure> {
         match (entry.kind, Oid::from_str(&entry.oid)) {
+            (EntryKind::Unsendable(flaw), _) => Err(flaw.failure(&entry.path)),
             (EntryKind::Directory | EntryKind::Submodule, _) => Ok(see(&[])),
             (_, Ok(id)) => self.objects.look(id, &entry.path, see),
             (_, Err(_)) => Err(Objects::damaged(&entry.path, "its object id is none")),

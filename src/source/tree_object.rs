@@ -1,5 +1,7 @@
 //! PURE: the bytes of a tree object, read into its entries: `mode SP name NUL id`, again and again (gitformat, "tree object").
 
+use std::borrow::Cow;
+
 use git2::Oid;
 
 use super::name;
@@ -10,7 +12,8 @@ const ID_BYTES: usize = 20;
 /// One entry as it stands in the tree, its name checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item<'t> {
-    pub(super) name: &'t str,
+    pub(super) name: Cow<'t, str>,
+    pub(super) is_utf8: bool,
     pub(super) kind: EntryKind,
     pub(super) id: Oid,
 }
@@ -34,7 +37,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Item<'_>>, BadEntry> {
     }
     items.sort_unstable_by(|a: &Item<'_>, b| a.name.as_bytes().cmp(b.name.as_bytes()));
     if let Some(pair) = items.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(BadEntry { name: pair[0].name.to_owned(), why: "is there twice" });
+        return Err(BadEntry { name: pair[0].name.to_string(), why: "is there twice" });
     }
     Ok(items)
 }
@@ -51,7 +54,8 @@ fn entry(bytes: &[u8]) -> Result<(Item<'_>, &[u8]), BadEntry> {
     let name = name::check(raw).map_err(bad)?;
     let kind = kind(&bytes[..space]).ok_or_else(|| bad("has a mode that git does not know"))?;
     let id = Oid::from_bytes(id).map_err(|_| torn())?;
-    Ok((Item { name, kind, id }, after))
+    let is_utf8 = std::str::from_utf8(raw).is_ok();
+    Ok((Item { name, is_utf8, kind, id }, after))
 }
 
 /// The modes that git has ever written; 100664 is of its first days.
@@ -129,7 +133,7 @@ mod tests {
             let entries: Vec<(&str, &[u8])> = names.iter().map(|n| ("100644", n.as_bytes())).collect();
             if let Ok(items) = parse(&raw(&entries)) {
                 prop_assert!(items.windows(2).all(|w| w[0].name.as_bytes() < w[1].name.as_bytes()));
-                prop_assert!(items.iter().all(|i| !matches!(i.name, "" | "." | "..") && !i.name.contains('/')));
+                prop_assert!(items.iter().all(|i| !matches!(&*i.name, "" | "." | "..") && !i.name.contains('/')));
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failures::{Trouble, printable};
 use super::tree_object::{self, BadEntry};
-use super::{EntryKind, TreeEntry};
+use super::{EntryKind, Flaw, TreeEntry};
 use crate::config::GitConfig;
 use crate::protocol::{Code, Failure};
 
@@ -19,7 +19,8 @@ const MAX_PATHS_BYTES: usize = 64 << 20;
 /// One tree object, inflated whole.
 const MAX_TREE_OBJECT: usize = 64 << 20;
 
-/// `MAX_FILES` (directories count too: a tree of nothing else is no smaller) and `MAX_FILE_BYTES`.
+/// `MAX_FILES` (directories count too: a tree of nothing else is no smaller), and `MAX_FILE_BYTES`, which counts where a file is read: one that
+/// no build asks for may have any size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) files: usize,
@@ -36,18 +37,7 @@ impl Limits {
         if entries.len() > self.files {
             return Err(self.too_many());
         }
-        entries.iter().try_for_each(|e| self.admit_size(&e.path, e.size))
-    }
-
-    fn admit_size(&self, path: &str, size: u64) -> Result<(), Failure> {
-        if size <= self.file_bytes {
-            return Ok(());
-        }
-        Err(Failure::new(
-            Code::SourceTooLarge,
-            format!("The file {} has {size} bytes; at most {} are allowed (MAX_FILE_BYTES).", shown(path), self.file_bytes),
-            "Take the file out of the repository, fetch it in the Dockerfile, or raise MAX_FILE_BYTES.",
-        ))
+        Ok(())
     }
 
     fn too_many(&self) -> Failure {
@@ -78,7 +68,7 @@ pub(super) fn walk(
         paths: 0,
         entries: Vec::with_capacity(known.len()),
     };
-    walk.directory(root, &mut String::new(), 0)?;
+    walk.directory(root, &mut String::new(), 0, None)?;
     Ok(walk.entries)
 }
 
@@ -94,8 +84,8 @@ struct Walk<'a, 'repo> {
 }
 
 impl Walk<'_, '_> {
-    /// `path` is the directory's, without a trailing slash; left as it was found.
-    fn directory(&mut self, tree: Oid, path: &mut String, depth: usize) -> Result<(), Trouble> {
+    /// `path` is the directory's, without a trailing slash; left as it was found. `flaw`: the directory's, and so of all that is in it.
+    fn directory(&mut self, tree: Oid, path: &mut String, depth: usize, flaw: Option<Flaw>) -> Result<(), Trouble> {
         if self.cancel.is_cancelled() {
             return Err(Failure::interrupted().into());
         }
@@ -116,14 +106,22 @@ impl Walk<'_, '_> {
             if parent > 0 {
                 path.push('/');
             }
-            path.push_str(item.name);
+            path.push_str(&item.name);
             let size = match item.kind {
-                EntryKind::File { .. } | EntryKind::Symlink => self.blob_size(path, item.kind, item.id)?,
-                EntryKind::Directory | EntryKind::Submodule => 0,
+                EntryKind::File { .. } | EntryKind::Symlink => self.blob_size(path, item.id)?,
+                EntryKind::Directory | EntryKind::Submodule | EntryKind::Unsendable(_) => 0,
             };
-            self.push(TreeEntry { path: path.clone(), kind: item.kind, oid: item.id.to_string(), size })?;
-            if item.kind == EntryKind::Directory && !self.take_known(path, item.id)? {
-                self.directory(item.id, path, depth + 1)?;
+            let flaw = match flaw {
+                Some(flaw) => Some(flaw),
+                None if !item.is_utf8 => Some(Flaw::NotUtf8),
+                None if path.len() > MAX_PATH => Some(Flaw::PathTooLong),
+                None if item.kind == EntryKind::Symlink && !self.is_target(item.id, size)? => Some(Flaw::LinkTarget),
+                None => None,
+            };
+            let kind = flaw.map_or(item.kind, EntryKind::Unsendable);
+            self.push(TreeEntry { path: path.clone(), kind, oid: item.id.to_string(), size })?;
+            if item.kind == EntryKind::Directory && (flaw.is_some() || !self.take_known(path, item.id)?) {
+                self.directory(item.id, path, depth + 1, flaw)?;
             }
             path.truncate(parent);
         }
@@ -131,9 +129,6 @@ impl Walk<'_, '_> {
     }
 
     fn push(&mut self, entry: TreeEntry) -> Result<(), Failure> {
-        if entry.path.len() > MAX_PATH {
-            return Err(bad_path(&entry.path, &format!("is longer than {MAX_PATH} bytes")));
-        }
         self.paths += entry.path.len();
         if self.entries.len() >= self.limits.files {
             return Err(self.limits.too_many());
@@ -149,16 +144,21 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn blob_size(&self, path: &str, kind: EntryKind, id: Oid) -> Result<u64, Trouble> {
+    fn blob_size(&self, path: &str, id: Oid) -> Result<u64, Trouble> {
         let (size, object) = self.odb.read_header(id)?;
         if object != ObjectType::Blob {
             return Err(bad_path(path, "is a file whose object is no blob").into());
         }
-        if kind == EntryKind::Symlink && (size == 0 || size > MAX_PATH) {
-            return Err(bad_path(path, "is a symbolic link whose target is empty or too long").into());
-        }
-        self.limits.admit_size(path, size as u64)?;
         Ok(size as u64)
+    }
+
+    /// Whether a link's text is one that a file system can hold.
+    fn is_target(&self, id: Oid, size: u64) -> Result<bool, Trouble> {
+        if size == 0 || size > MAX_PATH as u64 {
+            return Ok(false);
+        }
+        let object = self.odb.read(id)?;
+        Ok(std::str::from_utf8(object.data()).is_ok_and(|target| !target.contains('\0')))
     }
 
     /// Copies what the earlier walk has under this directory, if it had the same tree. Says whether it did.
@@ -170,7 +170,6 @@ impl Walk<'_, '_> {
         }
         let beneath = |e: &&TreeEntry| e.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         for entry in known[at + 1..].iter().take_while(beneath) {
-            self.limits.admit_size(&entry.path, entry.size)?;
             self.push(entry.clone())?;
         }
         Ok(true)

@@ -21,6 +21,7 @@ mod job_to_image;
 mod limits;
 mod long_run;
 mod no_room;
+mod not_asked_for;
 mod outages;
 mod power_cut;
 mod predecessor;

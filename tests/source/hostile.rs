@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use slipway::config::GitConfig;
 use slipway::protocol::{Code, Failure};
+use slipway::source::{EntryKind, Flaw};
 
 use crate::job::{Stage, config, paths, read};
 use crate::repo::Repo;
@@ -43,7 +44,7 @@ async fn names_that_could_leave_the_context_are_refused() {
     let w = World::new();
     // An empty name is not among them: git itself refuses to send it.
     let names: [&[u8]; 11] =
-        [b".git", b".GIT", b"..", b".", b"git~1", b".git ", b".g\xe2\x80\x8cit", b"a/b", b"/etc", b".git\\x", b"\xff\xfe"];
+        [b".git", b".GIT", b"..", b".", b"git~1", b".git ", b".g\xe2\x80\x8cit", b"a/b", b"/etc", b".git\\x", b"\xff/\xfe"];
     for name in names {
         let tree = w.repo.tree(&[("100644", name, &w.blob)]);
         let failure = w.refused(&tree).await;
@@ -99,9 +100,11 @@ async fn a_link_is_data_and_never_followed() {
     let target = w.repo.object("blob", b"/etc/passwd");
     w.repo.main_is(&w.repo.tree(&[("120000", b"passwd", &target)]));
     assert_eq!(read(&w.tip().await.unwrap(), "passwd"), "/etc/passwd");
-    for target in [&b""[..], &[b'a'; 5000]] {
+    for target in [&b""[..], &[b'a'; 5000], b"\xff"] {
         let target = w.repo.object("blob", target);
-        assert_eq!(w.refused(&w.repo.tree(&[("120000", b"x", &target)])).await.code, Code::SourceBadPath);
+        w.repo.main_is(&w.repo.tree(&[("120000", b"x", &target)]));
+        let tree = w.tip().await.unwrap();
+        assert_eq!(tree.entry("x").unwrap().kind, EntryKind::Unsendable(Flaw::LinkTarget));
     }
 }
 
@@ -118,15 +121,35 @@ async fn a_tree_that_is_nested_too_deep_is_refused() {
 }
 
 #[tokio::test]
-async fn paths_that_linux_cannot_open_are_refused() {
+async fn paths_that_linux_cannot_open_are_refused_where_a_build_asks_for_them() {
     let w = World::new();
     let mut tree = w.repo.tree(&[("100644", b"a", &w.blob)]);
     for _ in 0..25 {
         tree = w.repo.tree(&[("40000", &[b'n'; 200], &tree)]);
     }
-    let failure = w.refused(&tree).await;
+    w.repo.main_is(&tree);
+    let tree = w.tip().await.unwrap();
+    let deepest = tree.entries().last().unwrap();
+    assert_eq!(deepest.kind, EntryKind::Unsendable(Flaw::PathTooLong));
+    let failure = tree.read(deepest).unwrap_err();
     assert_eq!(failure.code, Code::SourceBadPath);
     assert!(failure.cause.contains("longer than 4095"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_utf8_is_shown_by_its_bytes_also_from_a_warm_mirror() {
+    let w = World::new();
+    let inner = w.repo.tree(&[("100644", b"plain", &w.blob)]);
+    w.repo.main_is(&w.repo.tree(&[("100644", b"a", &w.blob), ("40000", b"d\xe9", &inner), ("100644", b"z\xff.txt", &w.blob)]));
+    for _ in 0..2 {
+        let tree = w.tip().await.unwrap();
+        assert_eq!(paths(&tree), ["a", "d\\xe9", "d\\xe9/plain", "z\\xff.txt"]);
+        assert_eq!(read(&tree, "a"), "data");
+        for entry in &tree.entries()[1..] {
+            assert_eq!(entry.kind, EntryKind::Unsendable(Flaw::NotUtf8), "{}", entry.path);
+            assert_eq!(tree.read(entry).unwrap_err().code, Code::SourceBadPath);
+        }
+    }
 }
 
 #[tokio::test]
@@ -145,13 +168,16 @@ async fn a_tree_that_unfolds_to_billions_of_files_ends_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_file_above_the_limit_is_named_with_the_limit() {
+async fn a_file_above_the_limit_is_refused_where_it_is_read_and_named_with_the_limit() {
     let w = World::with(GitConfig { max_file_bytes: 1000, ..config() });
     let big = w.repo.object("blob", &[b'x'; 1001]);
     let fits = w.repo.object("blob", &[b'x'; 1000]);
     w.repo.main_is(&w.repo.tree(&[("100644", b"fits", &fits)]));
     assert_eq!(read(&w.tip().await.unwrap(), "fits").len(), 1000);
-    let failure = w.refused(&w.repo.tree(&[("100644", b"big.iso", &big)])).await;
+    w.repo.main_is(&w.repo.tree(&[("100644", b"big.iso", &big), ("100644", b"fits", &fits)]));
+    let tree = w.tip().await.unwrap();
+    assert_eq!(read(&tree, "fits").len(), 1000);
+    let failure = tree.read(tree.entry("big.iso").unwrap()).unwrap_err();
     assert_eq!(failure.code, Code::SourceTooLarge);
     assert!(failure.cause.contains("big.iso") && failure.cause.contains("MAX_FILE_BYTES"), "{failure}");
 }
@@ -165,7 +191,8 @@ async fn a_limit_that_was_lowered_counts_for_a_warm_mirror_too() {
     let fewer = Stage::with(w.stage.cache.parent().unwrap(), GitConfig { max_files: 1, ..config() });
     assert_eq!(fewer.tip(&url, "main").await.unwrap_err().code, Code::SourceTooLarge);
     let smaller = Stage::with(w.stage.cache.parent().unwrap(), GitConfig { max_file_bytes: 3, ..config() });
-    assert_eq!(smaller.tip(&url, "main").await.unwrap_err().code, Code::SourceTooLarge);
+    let tree = smaller.tip(&url, "main").await.unwrap();
+    assert_eq!(tree.read(tree.entry("a").unwrap()).unwrap_err().code, Code::SourceTooLarge);
 }
 
 #[tokio::test]
@@ -198,7 +225,7 @@ async fn a_pack_that_unfolds_to_more_than_memory_ends_with_a_clear_word() {
 }
 
 #[tokio::test]
-async fn a_server_with_a_million_refs_is_cut_off() {
+async fn of_a_server_with_very_many_branches_the_one_that_is_meant_is_built() {
     let w = World::new();
     let commit = w.repo.main_is(&w.repo.tree(&[]));
     let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted \n");
@@ -206,7 +233,16 @@ async fn a_server_with_a_million_refs_is_cut_off() {
         packed.push_str(&format!("{commit} refs/heads/b{n:07}\n"));
     }
     std::fs::write(w.repo.bare.join("packed-refs"), packed).unwrap();
-    let failure = w.tip().await.unwrap_err();
-    assert_eq!(failure.code, Code::SourceTooLarge);
-    assert!(failure.cause.contains("refs"), "{failure}");
+    for knows_v2 in [true, false] {
+        if !knows_v2 {
+            w.server.know_only_v0();
+        }
+        let stage = Stage::new(tempfile::tempdir().unwrap().path());
+        let url = w.server.url("evil/repo");
+        for name in ["main", "b0599999"] {
+            assert_eq!(stage.tip(&url, name).await.unwrap().commit.sha.as_str(), commit, "{name}, v2: {knows_v2}");
+        }
+        let failure = stage.tip(&url, "nowhere").await.unwrap_err();
+        assert_eq!(failure.code, Code::GitBranchNotFound, "v2: {knows_v2}: {failure}");
+    }
 }

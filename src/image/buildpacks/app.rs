@@ -63,6 +63,7 @@ fn write(tree: &SourceTree, user: User, writer: Pieces, told: &OnceLock<Failure>
                     |bytes: &[u8]| tar.append_data(&mut header(bytes.len() as u64, mode, user.uid, user.gid), path, bytes);
                 tree.look(entry, append).map_err(tell)??;
             }
+            EntryKind::Unsendable(flaw) => return Err(tell(flaw.failure(&entry.path))),
             EntryKind::Symlink => {
                 // Data, never followed by us; it is resolved inside the container's own file system.
                 let target = tree.read(entry).map_err(tell)?;
