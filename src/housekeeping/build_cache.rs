@@ -40,18 +40,7 @@ pub struct BuildCache {
 impl BuildCache {
     /// `max_bytes`: `BUILD_CACHE_MAX`.
     pub fn new(engine: Docker, max_bytes: u64) -> Self {
-        let max_bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-        // One parameter by two names. Engines from API 1.48 on read `reserved-space`; older ones do not know it and
-        // would empty the whole cache (measured on 20.10), they read `keep-storage`, which bollard cannot say.
-        let engine = engine.with_timeout(PRUNE_TIMEOUT).with_request_modifier(move |mut request: BollardRequest| {
-            match with_keep_storage(request.uri(), max_bytes) {
-                Some(uri) => *request.uri_mut() = uri,
-                // Rather refused by the Engine than carried out without the limit.
-                None => *request.method_mut() = Method::TRACE,
-            }
-            request
-        });
-        Self { engine, max_bytes: max_bytes.unsigned_abs(), last: Mutex::new(None) }
+        Self { engine: engine.with_timeout(PRUNE_TIMEOUT), max_bytes, last: Mutex::new(None) }
     }
 
     /// Removes the least recently used records above the limit. To be called after a build, and now and then.
@@ -59,44 +48,56 @@ impl BuildCache {
     /// BuildKit compares its own size with the limit and removes nothing below it, so no `/system/df` comes first: on 20.10
     /// that has no filter and measures every image, container and volume of the host too.
     pub async fn keep_below_max(&self, cancel: &CancellationToken) -> Pruned {
-        self.prune(INTERVAL, cancel).await
+        let pruned = self.prune(INTERVAL, self.max_bytes, false, cancel).await;
+        if let Pruned::Freed(bytes @ 1..) = pruned {
+            tracing::info!(bytes, max = self.max_bytes, "BuildKit's cache was above BUILD_CACHE_MAX");
+        }
+        pruned
     }
 
-    /// The same without a minute's wait: no job is claimed until there is room.
-    pub async fn make_room(&self, cancel: &CancellationToken) -> Pruned {
-        self.prune(Duration::ZERO, cancel).await
+    /// The same down to `bytes`, without a minute's wait: there is no room on the disk. What a build uses stays.
+    pub async fn keep_below(&self, bytes: u64, cancel: &CancellationToken) -> Pruned {
+        self.prune(Duration::ZERO, bytes, bytes == 0, cancel).await
     }
 
-    /// `interval`: not if the last look was so short ago.
-    async fn prune(&self, interval: Duration, cancel: &CancellationToken) -> Pruned {
+    /// `interval`: not if the last look was so short ago. `all`: also what BuildKit made for itself, such as frontends.
+    async fn prune(&self, interval: Duration, keep: u64, all: bool, cancel: &CancellationToken) -> Pruned {
         let Ok(mut last) = self.last.try_lock() else {
             return Pruned::Busy;
         };
         if last.is_some_and(|at| at.elapsed() < interval) {
             return Pruned::TooSoon;
         }
+        let options = PruneBuildOptionsBuilder::default().all(all);
         // A limit of nothing means "keep nothing": 0 would mean "no limit" to BuildKit.
-        let keep = i64::try_from(self.max_bytes.max(1)).unwrap_or(i64::MAX);
-        let options = PruneBuildOptionsBuilder::default().reserved_space(keep).build();
+        let keep = i64::try_from(keep.max(1)).unwrap_or(i64::MAX);
+        let engine = self.keeping(keep);
         let pruned = tokio::select! {
             biased;
             () = cancel.cancelled() => return Pruned::Stopped,
-            pruned = self.engine.prune_build(Some(options)) => pruned,
+            pruned = engine.prune_build(Some(options.reserved_space(keep).build())) => pruned,
         };
         *last = Some(Instant::now());
         match pruned {
-            Ok(answer) => {
-                let bytes = answer.space_reclaimed.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-                if bytes > 0 {
-                    tracing::info!(bytes, max = self.max_bytes, "BuildKit's cache was above BUILD_CACHE_MAX");
-                }
-                Pruned::Freed(bytes)
-            }
+            Ok(answer) => Pruned::Freed(answer.space_reclaimed.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)),
             Err(error) => {
                 tracing::warn!(%error, "BuildKit's cache could not be pruned");
                 Pruned::Failed(error.to_string())
             }
         }
+    }
+
+    /// One parameter by two names. Engines from API 1.48 on read `reserved-space`; older ones do not know it and would empty the
+    /// whole cache (measured on 20.10), they read `keep-storage`, which bollard cannot say.
+    fn keeping(&self, bytes: i64) -> Docker {
+        self.engine.clone().with_request_modifier(move |mut request: BollardRequest| {
+            match with_keep_storage(request.uri(), bytes) {
+                Some(uri) => *request.uri_mut() = uri,
+                // Rather refused by the Engine than carried out without the limit.
+                None => *request.method_mut() = Method::TRACE,
+            }
+            request
+        })
     }
 }
 

@@ -29,26 +29,35 @@ impl BuildpacksCache {
             return 0;
         }
         *last = Some(Instant::now());
-        let caches = match stage.caches().await {
-            Ok(caches) => caches,
+        match stage.caches().await {
+            Ok(caches) => remove(stage, surplus(caches, self.max_bytes), "all are above BUILDPACKS_CACHE_MAX").await.0,
             Err(error) => {
                 tracing::warn!("the buildpacks' caches cannot be measured: {error}");
-                return 0;
-            }
-        };
-        let mut removed = 0;
-        for cache in surplus(caches, self.max_bytes) {
-            match stage.remove_cache(&cache.name).await {
-                Ok(true) => {
-                    tracing::info!(volume = %cache.name, bytes = cache.bytes, "removed a buildpacks cache: all are above BUILDPACKS_CACHE_MAX");
-                    removed += 1;
-                }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(volume = %cache.name, "a buildpacks cache could not be removed: {error}"),
+                0
             }
         }
-        removed
     }
+}
+
+/// Removes caches that no build uses, least recently used first, until at most `keep` bytes are left. Returns the bytes that went.
+pub(super) async fn make_room(stage: &BuildpacksStage, caches: Vec<CacheVolume>, keep: u64) -> u64 {
+    remove(stage, surplus(caches, keep), "there is no room on the disk").await.1
+}
+
+/// How many went, and their bytes.
+async fn remove(stage: &BuildpacksStage, caches: Vec<CacheVolume>, why: &str) -> (usize, u64) {
+    let mut removed = (0, 0);
+    for cache in caches {
+        match stage.remove_cache(&cache.name).await {
+            Ok(true) => {
+                tracing::info!(volume = %cache.name, bytes = cache.bytes, "removed a buildpacks cache: {why}");
+                removed = (removed.0 + 1, removed.1 + cache.bytes);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(volume = %cache.name, "a buildpacks cache could not be removed: {error}"),
+        }
+    }
+    removed
 }
 
 /// The caches that have to go, least recently used first, until the rest is at most `max` bytes.

@@ -8,12 +8,18 @@ use bollard::Docker;
 
 use crate::protocol::{Code, Failure};
 
+/// As the operator knows the two places.
+pub const WORK_DIR: &str = "WORK_DIR";
+pub const ENGINES_DATA: &str = "the Engine's data";
+
 /// A place that builds write to, with what is free for us there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
-    /// As the operator knows it: "WORK_DIR", "the Engine's data".
+    /// [`WORK_DIR`] or [`ENGINES_DATA`].
     pub name: &'static str,
     pub path: PathBuf,
+    /// Which disk it is on.
+    pub device: u64,
     /// Bytes that a process without root's reserve can still write.
     pub free: u64,
 }
@@ -21,14 +27,15 @@ pub struct Space {
 /// Measures the file system that has `path`. A system call that may block on a dead network mount: not for the runtime's threads.
 pub fn measure(name: &'static str, path: &Path) -> io::Result<Space> {
     let stat = rustix::fs::statvfs(path)?;
-    Ok(Space { name, path: path.to_owned(), free: stat.f_bavail.saturating_mul(stat.f_frsize) })
+    let device = rustix::fs::stat(path)?.st_dev;
+    Ok(Space { name, path: path.to_owned(), device, free: stat.f_bavail.saturating_mul(stat.f_frsize) })
 }
 
 /// Those of WORK_DIR and the Engine's data that are given; the latter where it is on this host (see [`engine_root`]).
 pub async fn measure_all(work_dir: Option<PathBuf>, engine_root: Option<PathBuf>) -> io::Result<Vec<Space>> {
     let measuring = tokio::task::spawn_blocking(move || {
-        let work = work_dir.map(|path| measure("WORK_DIR", &path)).transpose()?;
-        let engine = engine_root.map(|path| measure("the Engine's data", &path)).transpose()?;
+        let work = work_dir.map(|path| measure(WORK_DIR, &path)).transpose()?;
+        let engine = engine_root.map(|path| measure(ENGINES_DATA, &path)).transpose()?;
         Ok(work.into_iter().chain(engine).collect())
     });
     measuring.await.map_err(io::Error::other)?
@@ -50,7 +57,7 @@ pub fn enough(spaces: &[Space], floor: u64) -> Result<(), Failure> {
     let Some(short) = spaces.iter().filter(|space| space.free < floor).min_by_key(|space| space.free) else {
         return Ok(());
     };
-    let code = if short.name == "WORK_DIR" { Code::WorkerDiskFull } else { Code::EngineDiskFull };
+    let code = if short.name == WORK_DIR { Code::WorkerDiskFull } else { Code::EngineDiskFull };
     Err(Failure::new(
         code,
         format!(
@@ -65,7 +72,7 @@ pub fn enough(spaces: &[Space], floor: u64) -> Result<(), Failure> {
 }
 
 /// In GiB with a tenth; below one in MiB.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     if bytes < 1 << 30 {
         return format!("{} MiB", bytes >> 20);
     }
@@ -80,7 +87,7 @@ mod tests {
     use super::*;
 
     fn space(name: &'static str, free: u64) -> Space {
-        Space { name, path: "/data".into(), free }
+        Space { name, path: "/data".into(), device: 1, free }
     }
 
     #[test]

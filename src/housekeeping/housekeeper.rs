@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::build_cache::BuildCache;
 use super::buildpacks_cache::BuildpacksCache;
 use super::live::Live;
-use super::{disk, sweep};
+use super::make_room::Stores;
+use super::{disk, room, sweep};
 use crate::config::Config;
 use crate::context::ContextStage;
 use crate::image::BuildpacksStage;
@@ -31,6 +32,7 @@ pub struct Housekeeper {
     work_dir: PathBuf,
     worker_id: String,
     min_free_disk: u64,
+    engine_socket: PathBuf,
     build_cache: BuildCache,
     buildpacks_cache: BuildpacksCache,
     /// The attempts that may own something on this host.
@@ -51,6 +53,7 @@ impl Housekeeper {
             work_dir,
             worker_id,
             min_free_disk,
+            engine_socket: config.build.engine_socket.clone(),
             live: Live::default(),
             built: Notify::new(),
             short: Notify::new(),
@@ -109,15 +112,24 @@ impl Housekeeper {
         loop {
             tick.tick().await;
             let engine_root = disk::engine_root(&self.engine).await;
-            let room = match disk::measure_all(Some(self.work_dir.clone()), engine_root).await {
-                Ok(spaces) => disk::enough(&spaces, self.min_free_disk).err().map(|failure| failure.to_string()),
-                Err(error) => Some(format!("No job is claimed: the free space of WORK_DIR cannot be measured: {error}")),
-            };
-            if room.is_some() {
+            match disk::measure_all(Some(self.work_dir.clone()), engine_root).await {
+                Ok(spaces) => self.judge(&spaces),
+                Err(error) => {
+                    self.set_room(Some(format!("No job is claimed: the free space of WORK_DIR cannot be measured: {error}")));
+                }
+            }
+            if self.room().is_err() {
                 self.short.notify_one();
             }
-            *self.no_room.lock().unwrap_or_else(PoisonError::into_inner) = room;
         }
+    }
+
+    fn judge(&self, spaces: &[disk::Space]) {
+        self.set_room(disk::enough(spaces, self.min_free_disk).err().map(|failure| failure.to_string()));
+    }
+
+    fn set_room(&self, why_not: Option<String>) {
+        *self.no_room.lock().unwrap_or_else(PoisonError::into_inner) = why_not;
     }
 
     async fn tidy(
@@ -131,6 +143,16 @@ impl Housekeeper {
         forget.reset();
         forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut again = SWEEP_AGAIN;
+        let stores = Stores {
+            engine: &self.engine,
+            socket: self.engine_socket.clone(),
+            work_dir: self.work_dir.clone(),
+            build_cache: &self.build_cache,
+            buildpacks,
+            mirrors,
+        };
+        // Rounds that made no room, in a row; until when the next one waits.
+        let (mut in_vain, mut next_round) = (0, Instant::now());
         // The Engine may have failed when what an earlier process left was swept, at the start.
         let mut next = Instant::now() + SWEEP_AGAIN;
         loop {
@@ -147,14 +169,19 @@ impl Housekeeper {
             let all_went = self.sweep().await;
             next = Instant::now() + if all_went { SWEEP_EVERY } else { again };
             again = if all_went { SWEEP_AGAIN } else { (2 * again).min(SWEEP_EVERY) };
-            if is_short {
-                self.build_cache.make_room(stop).await;
-            } else {
-                self.build_cache.keep_below_max(stop).await;
-            }
+            self.build_cache.keep_below_max(stop).await;
             self.buildpacks_cache.keep_below_max(buildpacks).await;
             if let Err(failure) = mirrors.evict().await {
                 tracing::warn!("git mirrors could not be trimmed: {failure}");
+            }
+            // A build that has ended no longer uses what it did.
+            if !is_short {
+                (in_vain, next_round) = (0, Instant::now());
+            } else if Instant::now() >= next_round
+                && let Some(made) = stores.make_room(self.min_free_disk, |spaces| self.judge(spaces), stop).await
+            {
+                in_vain = if made.removed == 0 { in_vain + 1 } else { 0 };
+                next_round = Instant::now() + room::wait_after(in_vain);
             }
         }
     }

@@ -6,6 +6,8 @@ pub mod disk;
 mod housekeeper;
 mod leftover;
 mod live;
+mod make_room;
+mod room;
 pub mod sweep;
 
 pub use housekeeper::Housekeeper;

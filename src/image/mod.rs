@@ -6,6 +6,7 @@
 mod broken_log;
 mod build;
 mod buildpacks;
+mod disk_usage;
 mod dockerfile;
 mod engine;
 mod exposure;
@@ -30,6 +31,7 @@ mod tasks;
 mod tenant;
 
 pub use buildpacks::{Application, BuildpacksStage, CacheVolume, Owner};
+pub use disk_usage::{DiskUsage, UsageOf, disk_usage};
 pub use dockerfile::DockerfileStage;
 pub use engine::connect_engine;
 pub use exposure::exposure_warnings;

@@ -61,6 +61,11 @@ impl Mirrors {
         }
     }
 
+    /// Blocking. Bytes of all mirrors.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        generation::size_of(&self.root)
+    }
+
     /// Blocking. Removes what no build reads: leftovers of dead fetches, superseded generations, and whole mirrors, least recently
     /// used first, until `limit` bytes are left. Returns how many bytes went.
     pub(super) fn evict(&self, limit: u64) -> io::Result<u64> {

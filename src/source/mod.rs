@@ -33,6 +33,7 @@ mod tree_object;
 mod walk;
 mod zone;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,10 +143,29 @@ impl GitSourceStage {
     /// Removes mirrors, least recently used first, until the cache is below its limit. Never one in use.
     /// Returns how many bytes went.
     pub async fn evict(&self) -> Result<u64, Failure> {
-        let (mirrors, limit) = (Arc::clone(&self.mirrors), self.config.cache_max_bytes);
-        match tokio::task::spawn_blocking(move || mirrors.evict(limit)).await {
-            Ok(removed) => removed.map_err(|e| failures::cache_io("old mirrors cannot be removed", &e)),
-            Err(e) => Err(internal(format!("the eviction of mirrors ended early: {e}"))),
+        self.evict_to(self.config.cache_max_bytes).await
+    }
+
+    /// The same until at most `limit` bytes are left.
+    pub async fn evict_to(&self, limit: u64) -> Result<u64, Failure> {
+        self.on_mirrors(move |mirrors| mirrors.evict(limit), "old mirrors cannot be removed").await
+    }
+
+    /// Bytes of all mirrors.
+    pub async fn cache_size(&self) -> Result<u64, Failure> {
+        self.on_mirrors(Mirrors::size, "the mirrors cannot be measured").await
+    }
+
+    /// On a thread that may wait for the disk.
+    async fn on_mirrors(
+        &self,
+        work: impl FnOnce(&Mirrors) -> io::Result<u64> + Send + 'static,
+        doing: &'static str,
+    ) -> Result<u64, Failure> {
+        let mirrors = Arc::clone(&self.mirrors);
+        match tokio::task::spawn_blocking(move || work(&mirrors)).await {
+            Ok(done) => done.map_err(|e| failures::cache_io(doing, &e)),
+            Err(e) => Err(internal(format!("the thread that looks after the mirrors ended early: {e}"))),
         }
     }
 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::support::{Job, Repository, Rig, WorkerOptions, parts, sinks, unique};
+use crate::support::{Job, Repository, Rig, Sleeper, WorkerOptions, parts, sinks, unique};
 
 const SOON: Duration = Duration::from_secs(60);
 const TOKEN: &str = "123456789012-auth-token";
@@ -77,24 +76,13 @@ async fn a_login_that_the_first_job_after_a_start_fetches_is_masked_wherever_its
     rig.finish().await;
 }
 
-/// Ends the one `sleep` that sleeps for so many seconds, which nobody else does.
-fn wake(seconds: u64) {
-    let wanted = format!("sleep\0{seconds}\0").into_bytes();
-    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    for pid in pids.filter_map(Pid::from_raw) {
-        if std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).is_ok_and(|line| line == wanted) {
-            kill_process(pid, Signal::TERM).expect("end the sleep");
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_login_that_one_job_fetches_is_masked_in_the_middle_of_a_line_of_another_that_runs_already() {
     let mut rig = Rig::with(|options| options.ecr()).await;
     let (one, other) = TOKEN.split_at(9);
-    let seconds = 1_000_000 + u64::from(std::process::id());
-    let waits = format!("FROM busybox:base\nRUN echo start''ed; printf 'half {one}'; sleep {seconds}; echo '{other} over'\n");
+    let sleeper = Sleeper::new();
+    let waits =
+        format!("FROM busybox:base\nRUN echo start''ed; printf 'half {one}'; {}; echo '{other} over'\n", sleeper.command());
     let (waiting, quick) =
         (Repository::public(&[("Dockerfile", &waits)]), Repository::public(&[("Dockerfile", "FROM busybox:base\n")]));
     let runs = Job::of(&waiting);
@@ -103,7 +91,7 @@ async fn a_login_that_one_job_fetches_is_masked_in_the_middle_of_a_line_of_anoth
     let fetches = Job::of(&quick);
     rig.push(&fetches).await;
     rig.built(&fetches).await;
-    wake(seconds);
+    sleeper.wake();
     rig.built(&runs).await;
     let log = rig.dashboard.log(&runs.id);
     // Its first part was printed before anybody had the login.

@@ -28,6 +28,7 @@ mod predecessor;
 mod reports;
 mod rig_itself;
 mod secrets;
+mod small_disk;
 #[allow(dead_code, reason = "the campaign takes the rest of it")]
 mod support;
 mod timeouts;

@@ -17,6 +17,7 @@ mod redis;
 mod registry;
 mod rig;
 mod sinks;
+mod sleeper;
 mod unique;
 mod worker;
 
@@ -41,5 +42,7 @@ pub use rig::Rig;
 #[allow(unused_imports, reason = "the campaign's")]
 pub use sinks::files_below;
 pub use sinks::sinks;
+#[allow(unused_imports, reason = "the integration tests'")]
+pub use sleeper::Sleeper;
 pub use unique::{noise, unique};
 pub use worker::{Host, Worker, WorkerOptions};
