@@ -56,7 +56,7 @@ identifier!(
     DeploymentId, "deploymentId", plain_id
 );
 identifier!(
-    /// A service's id, by the same rule. It names the ECR repository, so case is folded there, not here.
+    /// A service's id, by the same rule. It names the repository in the registry, where capitals are written in another way.
     ServiceId, "serviceId", plain_id
 );
 identifier!(

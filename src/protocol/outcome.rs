@@ -88,6 +88,7 @@ codes! {
     RegistryUnreachable = "registry.unreachable", Infrastructure, "the registry cannot be reached or answered with an error of its own";
     RegistryStalled = "registry.stalled", Infrastructure, "the push made no progress for 60 s";
     RegistryDigest = "registry.digest", Infrastructure, "the registry does not have the pushed image under its digest";
+    RegistrySettings = "registry.settings", Infrastructure, "the registry does not take a push as this worker or its Engine is set up: the repository's prefix, plain http, a certificate";
     RegistryName = "registry.name", User, "the service's id cannot be the name of a repository in the registry";
     RegistryEcr = "registry.ecr", Infrastructure, "the ECR API refused or failed";
 

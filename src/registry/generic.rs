@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_repository_stands_below_host_and_prefix_and_the_dashboard_is_told_its_kind() {
-        assert_eq!(target("ghcr.io").repository(), "ghcr.io/octo/svc");
+        assert_eq!(target("ghcr.io").repository(), "ghcr.io/octo/svc.1");
         assert_eq!(target("ghcr.io").kind, RegistryType::Ghcr);
         assert_eq!(target("registry.example.com:5000").kind, RegistryType::Docker);
     }

@@ -76,6 +76,9 @@ impl Trouble {
     }
     /// `doing`: what failed, with the registry's host, without a full stop.
     pub(super) fn failure(&self, doing: &str) -> Failure {
+        if let Some((why, way_out)) = self.setting() {
+            return Failure::new(Code::RegistrySettings, format!("{doing}: {why}."), way_out);
+        }
         let (code, way_out) = match self {
             Trouble::Unreachable(_) => {
                 (Code::RegistryUnreachable, "Check that the registry runs, and this worker's network, proxy and CA certificates.")
@@ -93,6 +96,31 @@ impl Trouble {
             _ => None,
         };
         Failure::new(code, format!("{doing}: {self}."), way_out).asking_for(patience)
+    }
+
+    /// What is wrong and which setting cures it, where another try would come to the same.
+    fn setting(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            // What a TLS client says of an answer in plain HTTP.
+            Trouble::Unreachable(said) if said.contains("InvalidContentType") => Some((
+                "it speaks http, not https",
+                "Set REGISTRY_INSECURE=true, and list it in the Engine's insecure-registries (daemon.json).",
+            )),
+            Trouble::Unreachable(said) if said.contains("UnknownIssuer") => Some((
+                "its certificate is signed by nobody that this host trusts",
+                "Add its CA to the host's (or name it in SSL_CERT_FILE), and to the Engine's certs.d.",
+            )),
+            Trouble::Unreachable(said) if said.contains("invalid peer certificate: Expired") => {
+                Some(("its certificate has run out", "Renew it, or correct this host's clock."))
+            }
+            Trouble::Unreachable(said) if said.contains("invalid peer certificate: NotValidForName") => {
+                Some(("its certificate is for another name", "Set REGISTRY_HOST to a name that is in it, or renew it."))
+            }
+            Trouble::Status { said, .. } if said.to_ascii_lowercase().contains("http request to an https server") => {
+                Some(("it speaks https, and is asked in plain http", "Leave REGISTRY_INSECURE out."))
+            }
+            _ => None,
+        }
     }
 }
 

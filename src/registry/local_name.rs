@@ -56,7 +56,7 @@ impl<'e> LocalName<'e> {
         match tokio::time::timeout(ENGINE_ANSWERS_WITHIN, self.engine.tag_image(&image.id, Some(options))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Error::DockerResponseServerError { status_code: 404, .. })) => {
-                Err(super::push_failure::Refusal::ImageGone.failure("", "", ""))
+                Err(super::push_failure::Refusal::ImageGone.failure(crate::protocol::RegistryType::Docker, "", "", ""))
             }
             Ok(Err(error)) => Err(engine_failure(&error)),
             Err(_) => Err(engine_silent()),

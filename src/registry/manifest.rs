@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use reqwest::Response;
 
 use super::http_auth::{MaySend, RegistryHttp, Trouble};
+use super::push_failure::Refusal;
 use super::target::Target;
 use crate::peer::retry_after;
 
@@ -104,6 +105,52 @@ pub(super) async fn retag(
     let with_body = |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, media_type.clone()).body(body.clone());
     let response = http.send_if(may_move, target, Method::PUT, &manifest_path(target, to), with_body).await?;
     expect_success(target, response).await.map(drop)
+}
+
+/// Why the registry takes no upload to the repository, where that stays so: it is asked for one, which is given back at once.
+pub(super) async fn refused_upload(http: &RegistryHttp, target: &Target) -> Option<(Refusal, String)> {
+    let path = format!("{}/blobs/uploads/", target.path);
+    let response = http.send(target, Method::POST, &path, |request| request.header(CONTENT_LENGTH, 0)).await.ok()?;
+    let status = response.status();
+    if status.is_success() {
+        give_back(http, target, &response).await;
+        return None;
+    }
+    let body = read_at_most(response, 64 << 10).await.unwrap_or_default();
+    let said = refusal_words(status, &body);
+    Some((Refusal::of(&said), said)).filter(|(refusal, _)| refusal.is_settled())
+}
+
+/// As the Engine words it: `name unknown: repository name not known to registry`.
+fn refusal_words(status: StatusCode, body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        errors: Vec<Error>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Error {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let first = serde_json::from_slice::<Answer>(body).ok().and_then(|answer| answer.errors.into_iter().next());
+    let words = first.map(|e| format!("{}: {}", e.code.to_ascii_lowercase().replace('_', " "), e.message)).unwrap_or_default();
+    match Refusal::of(&words) {
+        // A code of the registry's own, or a page.
+        Refusal::Other => format!("{words} (unexpected HTTP status: {status})"),
+        _ => words,
+    }
+}
+
+/// The upload is the registry's to forget anyhow, after some days.
+async fn give_back(http: &RegistryHttp, target: &Target, begun: &Response) {
+    let Some(location) = begun.headers().get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
+    let api = target.api();
+    let below = location.strip_prefix(&api).or_else(|| location.strip_prefix("/v2/"));
+    if let Some(path) = below {
+        let _ = http.send(target, Method::DELETE, path, |request| request).await;
+    }
 }
 
 /// Whether the registry answers and takes the credentials.

@@ -211,15 +211,16 @@ impl RegistryStage {
 
     /// An ECR token may be taken back before it runs out: refused, the push is tried once more with a fresh one.
     async fn push_with_a_good_token(&self, target: Target, tag: &str, ctx: &StageContext) -> Result<(Target, String), Failure> {
-        let refused = match push::push(&self.engine, &target, tag, self.stall_timeout, ctx).await {
+        let refused = match push::push(&self.engine, &target, tag, self.stall_timeout, &self.http, ctx).await {
             Ok(digest) => return Ok((target, digest)),
             Err(refused) => refused,
         };
         match (&self.backend, &refused) {
             (Backend::Ecr(_), PushError::Refused(refusal, _)) if refusal.asks_for_fresh_credentials() => {
                 let fresh = self.target(ctx, TokenAge::Fresh).await?;
-                let digest =
-                    push::push(&self.engine, &fresh, tag, self.stall_timeout, ctx).await.map_err(PushError::into_failure)?;
+                let digest = push::push(&self.engine, &fresh, tag, self.stall_timeout, &self.http, ctx)
+                    .await
+                    .map_err(PushError::into_failure)?;
                 Ok((fresh, digest))
             }
             (Backend::Ecr(ecr), PushError::Refused(Refusal::NoRepository, _)) => {
@@ -246,7 +247,8 @@ impl RegistryStage {
             let failure = trouble.failure(&format!("The push to {} was refused", target.repository()));
             return Err(if failure.code == Code::RegistryUnreachable { failure } else { refused.into_failure() });
         }
-        let digest = push::push(&self.engine, &target, tag, self.stall_timeout, ctx).await.map_err(PushError::into_failure)?;
+        let digest =
+            push::push(&self.engine, &target, tag, self.stall_timeout, &self.http, ctx).await.map_err(PushError::into_failure)?;
         Ok((target, digest))
     }
 

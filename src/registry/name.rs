@@ -13,9 +13,16 @@ pub(super) enum Dialect {
     Ecr,
 }
 
-/// `<prefix><service>` in lower case, where the registry takes that as a name; else a failure that says which part is wrong.
+/// `<prefix><service>`, where the registry takes that as a name; else a failure that says which part is wrong.
+///
+/// Registries know small letters alone, and ids that differ only in case are two services. So an id with capitals is written small and
+/// followed by `.`, which no id has, and the places of its capitals: no two ids have one name, and one without capitals is its own name.
 pub(super) fn repository_path(prefix: &str, service: &ServiceId, dialect: Dialect) -> Result<String, Failure> {
-    let path = format!("{prefix}{service}").to_ascii_lowercase();
+    let id = service.as_str();
+    let path = match capitals(id) {
+        0 => format!("{prefix}{id}"),
+        places => format!("{prefix}{}.{places:x}", id.to_ascii_lowercase()),
+    };
     let length = match dialect {
         Dialect::Docker => 1..=200,
         Dialect::Ecr => 2..=256,
@@ -28,6 +35,11 @@ pub(super) fn repository_path(prefix: &str, service: &ServiceId, dialect: Dialec
         format!("\"{path}\" cannot be the name of a repository in the registry."),
         "Use a service id of letters and digits with single '-' or '_' between them, and check the repository prefix.",
     ))
+}
+
+/// A bit for each capital letter, the first character's the lowest. (An id has at most 64 characters.)
+fn capitals(id: &str) -> u128 {
+    id.bytes().take(128).enumerate().filter(|(_, b)| b.is_ascii_uppercase()).map(|(i, _)| 1 << i).sum()
 }
 
 fn is_component(component: &str, dialect: Dialect) -> bool {
@@ -78,8 +90,11 @@ mod tests {
     }
 
     #[test]
-    fn a_service_becomes_a_repository_in_lower_case_behind_the_prefix() {
-        assert_eq!(path("deployra/", "Svc_91", Dialect::Ecr).unwrap(), "deployra/svc_91");
+    fn a_service_is_a_repository_behind_the_prefix_and_capitals_are_told_behind_a_full_stop() {
+        assert_eq!(path("deployra/", "svc_91", Dialect::Ecr).unwrap(), "deployra/svc_91");
+        assert_eq!(path("deployra/", "Svc_91", Dialect::Ecr).unwrap(), "deployra/svc_91.1");
+        assert_eq!(path("", "SvcCase", Dialect::Docker).unwrap(), "svccase.9");
+        assert_eq!(path("", &"A".repeat(64), Dialect::Docker).unwrap(), format!("{}.{}", "a".repeat(64), "f".repeat(16)));
         assert_eq!(path("", "svc-91", Dialect::Docker).unwrap(), "svc-91");
         assert_eq!(path("octo/deep/x-", "a--b__c", Dialect::Docker).unwrap(), "octo/deep/x-a--b__c");
     }
@@ -93,6 +108,7 @@ mod tests {
             assert_eq!(failure.code, Code::RegistryName);
             assert!(failure.cause.contains(service), "{failure}");
         }
+        assert!(path("octo/", "Svc-", Dialect::Docker).is_err(), "capitals make no bad name a good one");
         assert!(path("/octo/", "svc", Dialect::Docker).is_err(), "a prefix that begins with a slash");
         assert!(path("../", "svc", Dialect::Docker).is_err(), "a prefix that climbs");
     }
@@ -122,13 +138,31 @@ mod tests {
         fn every_accepted_name_is_a_reference_the_engine_takes(service in "[A-Za-z0-9][A-Za-z0-9_-]{0,63}") {
             let grammar = regex::Regex::new(r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$").unwrap();
             let expected = grammar.is_match(&format!("octo/{}", service.to_ascii_lowercase()));
-            prop_assert_eq!(path("octo/", &service, Dialect::Docker).is_ok(), expected);
+            let named = path("octo/", &service, Dialect::Docker);
+            prop_assert_eq!(named.is_ok(), expected);
+            prop_assert!(named.is_err() || grammar.is_match(&named.unwrap()));
         }
         #[test]
         fn every_accepted_ecr_name_obeys_the_rule_of_its_api(service in "[A-Za-z0-9][A-Za-z0-9_-]{0,63}") {
             let grammar = regex::Regex::new(r"^(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*$").unwrap();
             let expected = grammar.is_match(&format!("deployra/{}", service.to_ascii_lowercase()));
-            prop_assert_eq!(path("deployra/", &service, Dialect::Ecr).is_ok(), expected);
+            let named = path("deployra/", &service, Dialect::Ecr);
+            prop_assert_eq!(named.is_ok(), expected);
+            prop_assert!(named.is_err() || grammar.is_match(&named.unwrap()));
+        }
+        #[test]
+        fn an_id_of_small_letters_is_its_own_name(service in "[a-z0-9]{1,64}") {
+            prop_assert_eq!(path("deployra/", &service, Dialect::Ecr).unwrap(), format!("deployra/{service}"));
+        }
+        /// Few letters, so that ids of the same letters in another case are frequent.
+        #[test]
+        fn no_two_services_have_one_repository(one in "[aA1][aA1_-]{0,7}", other in "[aA1][aA1_-]{0,7}", upper: bool) {
+            let other = if upper { one.to_ascii_uppercase() } else { other };
+            for dialect in [Dialect::Docker, Dialect::Ecr] {
+                if let (Ok(a), Ok(b)) = (path("octo/", &one, dialect), path("octo/", &other, dialect)) {
+                    prop_assert_eq!(a == b, one == other, "{} and {}", one, other);
+                }
+            }
         }
         #[test]
         fn every_tag_is_a_tag(deployment in "[A-Za-z0-9][A-Za-z0-9_-]{0,63}", attempt: u32) {

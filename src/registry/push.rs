@@ -11,8 +11,10 @@ use http::{HeaderValue, Method, Uri};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
+use super::http_auth::RegistryHttp;
 use super::local_name::engine_failure;
-use super::push_failure::Refusal;
+use super::manifest;
+use super::push_failure::{Refusal, one_line};
 use super::push_stream::{Event, Lines, Moved, Progress};
 use super::target::{Credentials, Target};
 use crate::protocol::{Code, Failure};
@@ -20,6 +22,9 @@ use crate::stage::StageContext;
 
 /// How long a push may wait in the Engine's queue behind others: an upload that hangs there holds its place for ever.
 const QUEUED_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// How long a registry may take to say whether it takes uploads.
+const ASKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a push that did not succeed ended.
 #[derive(Debug)]
@@ -44,6 +49,7 @@ pub(super) async fn push(
     target: &Target,
     tag: &str,
     stall_timeout: Duration,
+    http: &RegistryHttp,
     ctx: &StageContext,
 ) -> Result<String, PushError> {
     let started = Instant::now();
@@ -67,7 +73,13 @@ pub(super) async fn push(
         for event in lines.push(&chunk).map_err(garbled)? {
             match follow(&mut progress, event, target, ctx)? {
                 Moved::No => {}
-                Moved::Yes | Moved::Broke => moved_at = Instant::now(),
+                Moved::Yes => moved_at = Instant::now(),
+                Moved::Broke => {
+                    if let Some(refused) = why_broken(http, target, ctx).await {
+                        return Err(refused);
+                    }
+                    moved_at = Instant::now();
+                }
             }
         }
         if let Some(line) = progress.line_due(started.elapsed()) {
@@ -89,8 +101,19 @@ pub(super) async fn push(
     Ok(digest.to_owned())
 }
 
+/// The Engine tries a layer five times, for more than a minute, and only then tells what it was answered. So the registry is asked
+/// whether it takes uploads at all.
+async fn why_broken(http: &RegistryHttp, target: &Target, ctx: &StageContext) -> Option<PushError> {
+    let asked = tokio::time::timeout(ASKED_WITHIN, manifest::refused_upload(http, target)).await;
+    let (refusal, said) = asked.ok().flatten()?;
+    ctx.warn(format!("The registry takes no upload, in its words: {}.", one_line(&said)));
+    Some(PushError::Refused(refusal, refusal.failure(target.kind, &target.host, &target.path, &said)))
+}
+
 fn follow(progress: &mut Progress, event: Event, target: &Target, ctx: &StageContext) -> Result<Moved, PushError> {
     if let Event::Error(said) = &event {
+        // The failure says what it means and what to do; these are the words that it was read from.
+        ctx.warn(format!("The push failed, in the Engine's words: {}.", one_line(said)));
         return Err(refused(target, said, progress.has_broken()));
     }
     let moved = progress.apply(&event);
@@ -107,7 +130,7 @@ fn refused(target: &Target, said: &str, broken: bool) -> PushError {
         Refusal::Unauthorized if broken => Refusal::Unreachable,
         refusal => refusal,
     };
-    PushError::Refused(refusal, refusal.failure(&target.host, &target.path, said))
+    PushError::Refused(refusal, refusal.failure(target.kind, &target.host, &target.path, said))
 }
 
 fn broken(target: &Target, error: &bollard::errors::Error) -> PushError {

@@ -24,6 +24,8 @@ impl RetryPolicy {
         let again = match failure.code {
             // A refusal stays a refusal; the registry stage has renewed its token already.
             Code::RegistryDenied => false,
+            // Somebody has to change a setting first.
+            Code::RegistrySettings => false,
             Code::WorkerInternal => false,
             code if away(code) && failure.evidence != Evidence::Hearsay && since < self.window => true,
             _ => failure.is_retryable() && tries < self.limit,

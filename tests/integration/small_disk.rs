@@ -85,10 +85,11 @@ async fn where_nothing_is_left_the_operators_images_are_named_and_stay() {
     let engine = OwnEngine::on_a_disk_of(300).await;
     let mut rig = Rig::with(|options| options.engine(engine.socket()).set("MIN_FREE_DISK", "4000GiB")).await;
     rig.engine = engine.client();
-    rig.wait_for_log("nothing is left there that Slipway may remove", SOON).await;
+    rig.wait_for_log("Images that are not Slipway's", SOON).await;
     let log = rig.host.log();
-    let line = log.lines().find(|line| line.contains("nothing is left")).expect("the line");
-    assert!(line.contains("busybox:base") && line.contains("docker image rm NAME"), "{line}");
+    let line = log.lines().find(|line| line.contains("Images that are not Slipway's")).expect("the line");
+    assert!(line.contains("nothing is left there that Slipway may remove"), "{line}");
+    assert!(line.contains("busybox:base 1 MiB") && line.contains("docker image rm NAME"), "{line}");
     rig.finish().await;
     engine.assert_as_at_first().await;
 }

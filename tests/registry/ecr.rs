@@ -58,11 +58,11 @@ async fn repository_with_policy(repository: &str, policy: &str) {
 
 #[tokio::test]
 async fn the_first_push_of_a_service_makes_its_repository_with_a_policy_that_keeps_ten_images() {
-    let attempt = Attempt::of(&rig::unique("Svc"));
+    let attempt = Attempt::of(&rig::unique("svc"));
     let stage = stage(config(&moto())).await;
     let pushed = stage.push(&attempt.image(1000).await, &attempt.ctx).await.unwrap();
 
-    let repository = format!("deployra/{}", attempt.ctx.service).to_lowercase();
+    let repository = format!("deployra/{}", attempt.ctx.service);
     assert_eq!(pushed.reference.repository(), format!("{}/{repository}", registry_host()));
     assert_eq!(pushed.registry, RegistryType::Ecr);
     assert!(is_pushed(&pushed).await);

@@ -134,6 +134,8 @@ pub enum Fault {
     FirstToken(&'static str),
     /// Registry: whoever asks which digest a tag has gets this.
     NoDigests(StatusCode),
+    /// Registry: whoever wants to upload gets this.
+    NoUploads(StatusCode, &'static str),
     None,
 }
 
@@ -183,6 +185,9 @@ async fn answer(State(upstream): State<Upstream>, request: Request) -> Response 
         Fault::FirstToken(password) if nth == 0 => {
             let token = crate::rig::base64(&format!("AWS:{password}"));
             format!(r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":4102444800}}]}}"#).into_response()
+        }
+        Fault::NoUploads(status, body) if request.method() == Method::POST && request.uri().path().contains("/blobs/uploads") => {
+            (status, [("content-type", "application/json")], body).into_response()
         }
         Fault::NoDigests(status) if asks_for_digest => status.into_response(),
         _ => forward(upstream, request).await,

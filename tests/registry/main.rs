@@ -8,4 +8,5 @@ mod faults;
 mod housekeeping;
 mod push;
 mod rig;
+mod settings;
 mod tokens;

@@ -146,6 +146,20 @@ impl PhaseEnd {
 
 fn registry_failure(name: &str, said: &dyn Fn(&[&str]) -> bool) -> Option<Failure> {
     // At export the lifecycle hides a 401 behind "image has no layers".
+    if said(&["name_unknown", "name_invalid"]) {
+        return Some(Failure::new(
+            Code::RegistrySettings,
+            format!("The registry has no place for the image of the {name} phase."),
+            "Create its project there, or correct REGISTRY_REPOSITORY_PREFIX: most want owner/ or project/.",
+        ));
+    }
+    if said(&["server gave http response to https client"]) {
+        return Some(Failure::new(
+            Code::RegistrySettings,
+            format!("The registry speaks http, not https, to the {name} phase."),
+            "Buildpacks push by http to this machine's own addresses alone: give the registry a certificate.",
+        ));
+    }
     if said(&["401 unauthorized", "403 forbidden", "unauthorized:", "denied:", "image has no layers"]) {
         return Some(Failure::new(
             Code::RegistryDenied,
