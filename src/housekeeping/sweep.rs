@@ -1,5 +1,6 @@
-//! Removes what attempts of this worker left behind that are no longer alive: containers, volumes, names and images in the Engine,
-//! files in `WORK_DIR/tmp`. Ownership decides, never age; what is another worker's, or a person's, stays.
+//! Removes what attempts left behind that are no longer alive: containers, volumes, names and images in the Engine, files in
+//! `WORK_DIR/tmp`. Ownership decides, never age. What is another worker's stays unless the process that made it is proved dead (its
+//! WORK_DIR may be lost, and its id with it); what is a person's stays.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +15,7 @@ use bollard::query_parameters::{
 };
 
 use super::leftover::{self, Attempt, ImageVerdict};
-use crate::image::labels;
+use crate::image::{Life, ProcessMark, labels};
 use crate::protocol::DeploymentId;
 
 /// What was removed, and what could not be.
@@ -50,14 +51,15 @@ pub async fn sweep(
     is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
 ) -> SweepReport {
     let mut report = SweepReport::default();
+    let owner = &Owner { worker_id, is_live };
     // Containers first: a volume or an image is not removed while one stands on it.
-    if let Err(error) = sweep_containers(engine, worker_id, is_live, &mut report).await {
+    if let Err(error) = sweep_containers(engine, owner, &mut report).await {
         report.failures.push(format!("leftover containers: {error}"));
     }
-    if let Err(error) = sweep_volumes(engine, worker_id, is_live, &mut report).await {
+    if let Err(error) = sweep_volumes(engine, owner, &mut report).await {
         report.failures.push(format!("leftover volumes: {error}"));
     }
-    if let Err(error) = sweep_images(engine, worker_id, is_live, &mut report).await {
+    if let Err(error) = sweep_images(engine, owner, &mut report).await {
         report.failures.push(format!("leftover images: {error}"));
     }
     match sweep_files(tmp, is_live).await {
@@ -70,23 +72,40 @@ pub async fn sweep(
     report
 }
 
-fn of_worker(worker_id: &str) -> HashMap<&'static str, Vec<String>> {
-    HashMap::from([("label", vec![format!("{}={worker_id}", labels::WORKER)])])
+/// Who sweeps.
+struct Owner<'a> {
+    worker_id: &'a str,
+    is_live: &'a (dyn Fn(&DeploymentId, u32) -> bool + Sync),
 }
 
-async fn sweep_containers(
-    engine: &Docker,
-    worker_id: &str,
-    is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
-    report: &mut SweepReport,
-) -> Result<(), Error> {
-    let options = ListContainersOptionsBuilder::default().all(true).filters(&of_worker(worker_id)).build();
+impl Owner<'_> {
+    /// The attempt that a thing with these labels is left of. `None`: it stays.
+    fn dead_attempt(&self, labels: Option<&HashMap<String, String>>) -> Option<Attempt> {
+        let attempt = Attempt::of(labels)?;
+        let labels = labels?;
+        let is_own = labels.get(labels::WORKER).is_some_and(|id| id == self.worker_id);
+        let is_dead = if is_own {
+            !(self.is_live)(&attempt.deployment, attempt.number)
+        } else {
+            labels.get(labels::PROCESS).and_then(|mark| ProcessMark::parse(mark)).is_some_and(|mark| mark.life() == Life::Dead)
+        };
+        is_dead.then_some(attempt)
+    }
+}
+
+/// Of any worker.
+fn of_slipway() -> HashMap<&'static str, Vec<String>> {
+    HashMap::from([("label", vec![labels::WORKER.to_owned()])])
+}
+
+async fn sweep_containers(engine: &Docker, owner: &Owner<'_>, report: &mut SweepReport) -> Result<(), Error> {
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&of_slipway()).build();
     for container in engine.list_containers(Some(options)).await? {
-        let dead = Attempt::of(container.labels.as_ref()).is_some_and(|a| !is_live(&a.deployment, a.number));
-        let Some(id) = container.id.clone().filter(|_| dead) else {
+        let dead = owner.dead_attempt(container.labels.as_ref());
+        let Some(id) = container.id.clone().filter(|_| dead.is_some()) else {
             continue;
         };
-        if !is_our_own(engine, &container, worker_id).await? {
+        if !is_our_own(engine, &container).await? {
             continue;
         }
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
@@ -98,16 +117,11 @@ async fn sweep_containers(
     Ok(())
 }
 
-async fn sweep_volumes(
-    engine: &Docker,
-    worker_id: &str,
-    is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
-    report: &mut SweepReport,
-) -> Result<(), Error> {
-    let options = ListVolumesOptionsBuilder::default().filters(&of_worker(worker_id)).build();
+async fn sweep_volumes(engine: &Docker, owner: &Owner<'_>, report: &mut SweepReport) -> Result<(), Error> {
+    let options = ListVolumesOptionsBuilder::default().filters(&of_slipway()).build();
     for volume in engine.list_volumes(Some(options)).await?.volumes.unwrap_or_default() {
         // A service's cache names no attempt, and stays.
-        if Attempt::of(Some(&volume.labels)).is_none_or(|a| is_live(&a.deployment, a.number)) {
+        if owner.dead_attempt(Some(&volume.labels)).is_none() {
             continue;
         }
         match gone(engine.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await) {
@@ -118,16 +132,17 @@ async fn sweep_volumes(
     Ok(())
 }
 
-/// A container has its image's labels as well as its own: one that somebody runs from a built image carries this worker's.
-/// Ours is only one whose image does not.
-async fn is_our_own(engine: &Docker, container: &ContainerSummary, worker_id: &str) -> Result<bool, Error> {
+/// A container has its image's labels as well as its own: one that somebody runs from a built image carries a worker's.
+/// A worker's own is only one whose image does not.
+async fn is_our_own(engine: &Docker, container: &ContainerSummary) -> Result<bool, Error> {
+    let worker = container.labels.as_ref().and_then(|all| all.get(labels::WORKER));
     let Some(image) = &container.image_id else {
         return Ok(false);
     };
     match engine.inspect_image(image).await {
         Ok(image) => {
             let inherited = image.config.and_then(|config| config.labels).and_then(|mut all| all.remove(labels::WORKER));
-            Ok(inherited.as_deref() != Some(worker_id))
+            Ok(inherited.as_ref() != worker)
         }
         // The image is gone, so nobody can tell: leave it to a person.
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
@@ -135,16 +150,11 @@ async fn is_our_own(engine: &Docker, container: &ContainerSummary, worker_id: &s
     }
 }
 
-async fn sweep_images(
-    engine: &Docker,
-    worker_id: &str,
-    is_live: &(dyn Fn(&DeploymentId, u32) -> bool + Sync),
-    report: &mut SweepReport,
-) -> Result<(), Error> {
-    let options = ListImagesOptionsBuilder::default().filters(&of_worker(worker_id)).build();
+async fn sweep_images(engine: &Docker, owner: &Owner<'_>, report: &mut SweepReport) -> Result<(), Error> {
+    let options = ListImagesOptionsBuilder::default().filters(&of_slipway()).build();
     for image in engine.list_images(Some(options)).await? {
         let ImageSummary { id, repo_tags, labels, .. } = image;
-        let Some(attempt) = Attempt::of(Some(&labels)).filter(|a| !is_live(&a.deployment, a.number)) else {
+        let Some(attempt) = owner.dead_attempt(Some(&labels)) else {
             continue;
         };
         let ImageVerdict { names, then_remove } = leftover::judge_image(&attempt, &id, &repo_tags);

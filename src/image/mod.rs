@@ -19,6 +19,7 @@ mod missing;
 mod newer_syntax;
 mod output;
 mod probe;
+mod process_mark;
 mod progress;
 mod reading;
 mod request;
@@ -37,6 +38,7 @@ pub use engine::connect_engine;
 pub use exposure::exposure_warnings;
 pub use log_limits::log_limits;
 pub use probe::{Probed, probe};
+pub use process_mark::{Life, ProcessMark};
 pub use size_limits::image_within;
 
 /// An image in the Engine, without a tag: the Engine's own cache keeps its layers warm.

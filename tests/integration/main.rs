@@ -20,6 +20,7 @@ mod hostile;
 mod job_to_image;
 mod limits;
 mod long_run;
+mod lost_work_dir;
 mod no_room;
 mod not_asked_for;
 mod outages;

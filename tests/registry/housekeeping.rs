@@ -9,7 +9,7 @@ use bollard::query_parameters::{
 };
 use slipway::housekeeping::sweep::{SweepReport, sweep};
 use slipway::housekeeping::{build_cache, disk};
-use slipway::image::{BuiltImage, labels};
+use slipway::image::{BuiltImage, ProcessMark, labels};
 use slipway::protocol::DeploymentId;
 use tokio_util::sync::CancellationToken;
 
@@ -169,4 +169,46 @@ async fn a_cancelled_prune_is_not_begun() {
     cancel.cancel();
     let cache = build_cache::BuildCache::new(rig::engine().await, 1);
     assert_eq!(cache.keep_below_max(&cancel).await, build_cache::Pruned::Stopped);
+}
+
+/// A process of the test's own, as a worker on this host is one.
+fn process() -> (std::process::Child, String) {
+    let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let mark = ProcessMark::of(child.id()).expect("/proc and /etc/machine-id").to_string();
+    (child, mark)
+}
+
+#[tokio::test]
+async fn what_a_dead_process_left_under_an_id_that_is_lost_goes_and_what_a_living_one_made_stays() {
+    let (mut ended, dead) = process();
+    ended.kill().unwrap();
+    ended.wait().unwrap();
+    let (mut runs, alive) = process();
+    // Of the same number of letters in each part, but another machine's.
+    let elsewhere = dead.replacen(|c: char| c.is_ascii_hexdigit(), "g", 12);
+    let base = Attempt::new().image_of_worker("", 1000).await;
+    let (mut containers, mut images) = (Vec::new(), Vec::new());
+    for mark in [&dead, &alive, &elsewhere, &String::new()] {
+        let attempt = Attempt::new();
+        let worker = unique("lost");
+        let mut labels = labels_of(&attempt, &worker);
+        labels.insert(labels::PROCESS.to_owned(), mark.clone());
+        containers.push(container(&base.id, labels).await);
+        let image = attempt.image_made_by(&worker, mark, 1000).await;
+        let held = name(&image, "slipway-held", image.id.strip_prefix("sha256:").unwrap()).await;
+        images.push((image, held));
+    }
+
+    let report = swept(&unique("worker"), PathBuf::from("/nonexistent"), &HashSet::new()).await;
+
+    runs.kill().unwrap();
+    runs.wait().unwrap();
+    assert!(report.containers >= 1 && report.images >= 1, "{report:?}");
+    assert!(!has_container(&containers[0]).await && !is_in_engine(&images[0].0).await, "the dead process's are gone");
+    for (id, (image, held)) in containers.iter().zip(&images).skip(1) {
+        assert!(has_container(id).await && is_in_engine(image).await, "a living process's, or one that nobody can judge");
+        remove_container(id).await;
+        remove(held).await;
+    }
+    remove(&base.id).await;
 }

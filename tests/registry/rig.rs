@@ -103,11 +103,16 @@ impl Attempt {
         self.image_of_worker("worker-of-the-push-tests", size).await
     }
     pub async fn image_of_worker(&self, worker: &str, size: usize) -> BuiltImage {
+        self.image_made_by(worker, "", size).await
+    }
+    /// `process`: the mark of the process that made it.
+    pub async fn image_made_by(&self, worker: &str, process: &str, size: usize) -> BuiltImage {
         let label = |name: &str, value: &str| format!("LABEL {name}={value}");
         let changes = vec![
             label(labels::WORKER, worker),
             label(labels::DEPLOYMENT, self.ctx.deployment.as_str()),
             label(labels::ATTEMPT, &self.ctx.attempt.to_string()),
+            label(labels::PROCESS, process),
         ];
         let options = CreateImageOptions { from_src: Some("-".into()), changes, ..Default::default() };
         let engine = engine().await;
