@@ -39,7 +39,8 @@ def alive():
     for run_dir in base_dir().glob(PREFIX + "*"):
         pid = owner(run_dir)
         if pid is not None:
-            yield Run([bridge_name(run_dir), str(run_dir)], {pid, *below(pid, children)})
+            # The last: disks that its tests have made for hosts of their own.
+            yield Run([bridge_name(run_dir), str(run_dir), f"{base_dir()}/slipway-host-"], {pid, *below(pid, children)})
 
 
 def children_of_all():

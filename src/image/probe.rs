@@ -45,17 +45,21 @@ pub async fn probe(config: &BuildConfig) -> Result<Probed, Failure> {
 
 async fn run(config: &BuildConfig, context: Vec<u8>) -> Result<(), Failure> {
     let version = connect_engine(config).await?.client_version();
-    let mut query = Serializer::new(String::new());
-    query.append_pair("version", "2").append_pair("platform", &config.platform);
-    if config.network == BuildNetwork::None {
-        query.append_pair("networkmode", "none");
-    }
-    let request = http::Request::post(format!("/v{version}/build?{}", query.finish()))
+    let request = http::Request::post(format!("/v{version}/build?{}", query(config)))
         .header("Host", "docker")
         .header("Content-Type", "application/x-tar")
         .body(Full::new(Bytes::from(context)))
         .map_err(|error| engine_error(&error.to_string()))?;
     verdict(ask(&config.engine_socket, request).await?)
+}
+
+fn query(config: &BuildConfig) -> String {
+    let mut query = Serializer::new(String::new());
+    query.append_pair("version", "2").append_pair("platform", &config.platform);
+    if config.network == BuildNetwork::None {
+        query.append_pair("networkmode", "none");
+    }
+    query.finish()
 }
 
 /// All that the Engine told.

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::attempt::{Acknowledged, Claim, Fenced, Telling};
 use super::error::QueueError;
-use super::script::{Answer, Call, FINISH, GIVE_BACK, MAY_POST, OUTCOME};
+use super::script::{Answer, Call, FINISH, GIVE_BACK, HOST_FAULT, MAY_POST, OUTCOME};
 use super::shared::Shared;
 use crate::protocol::{Code, DeploymentId, Failure, Outcome};
 
@@ -197,6 +197,17 @@ impl Shared {
     pub(super) async fn ask_give_back(&self, claim: &Claim, without_record: &str) -> Result<Answer, QueueError> {
         let call = Call::of(&GIVE_BACK).keys(&[&self.keys.queue, &self.claimed, &self.keys.jobs]);
         self.link.run(self.of_claim(call, claim).arg(without_record)).await
+    }
+
+    pub(super) async fn count_host_fault(&self, claim: &Claim) -> Result<u32, QueueError> {
+        let call = Call::of(&HOST_FAULT)
+            .keys(&[&self.keys.jobs])
+            .arg(claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default())
+            .arg(self.worker())
+            .number(claim.attempt.into())
+            .number(claim.seq);
+        let answer = self.link.run(call).await?;
+        Ok(answer.number(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0))
     }
 
     /// Before anything is called lost: is this the Redis that the records were seen in? If not they are written again.

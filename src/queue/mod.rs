@@ -277,6 +277,18 @@ impl Queue {
             Mode::Plain(plain) => plain.give_back(claim).await,
         }
     }
+    /// Counts an attempt that failed by its host's fault: how many of the job's did, this one included. 0: that is not known, or the
+    /// claim is another worker's. Idempotent.
+    ///
+    /// # Errors
+    /// When Redis does not answer within 5 s, or refuses; it may be repeated.
+    pub async fn count_host_fault(&self, claim: &Claim) -> Result<u32, QueueError> {
+        match &self.mode {
+            Mode::Scripts(shared) => shared.count_host_fault(claim).await,
+            // Without records nothing can be counted.
+            Mode::Plain(_) => Ok(0),
+        }
+    }
     /// Removes the claim and notes it in the dead letter list (the last 1,000 stay): `note` is JSON (reason, redacted head of the
     /// payload), not empty. Idempotent.
     ///

@@ -65,6 +65,7 @@ scripts! {
     STANDING = "standing";
     PROBE = "probe";
     ADOPT = "adopt";
+    HOST_FAULT = "host_fault";
 }
 
 pub(super) static ENQUEUE: std::sync::LazyLock<Script> =

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::health;
 use super::lifecycle::{self, Action, Event, State, Stop};
 use super::pipeline::{Pipeline, Step};
 use super::retry::RetryPolicy;
@@ -87,7 +88,7 @@ impl Attempt {
                     if tokio::time::timeout(TEAR_DOWN, ctx.tasks.wait()).await.is_err() {
                         tracing::warn!("parts of the build did not end within {} s; housekeeping will look for them", TEAR_DOWN.as_secs());
                     }
-                    Event::PipelineEnded(result)
+                    self.ended(result).await
                 }
                 waited = async { match &mut give_up { Some(waiting) => waiting.await, None => std::future::pending().await } } => {
                     tracing::warn!("the build did not stop within {} s; housekeeping will look for what is left of it", waited.as_secs());
@@ -149,7 +150,7 @@ impl Attempt {
                     continue;
                 }
             };
-            let ended = matches!(event, Event::PipelineEnded(_));
+            let ended = matches!(event, Event::PipelineEnded(_) | Event::HostFailed(_));
             let (next, action) = lifecycle::step(state, event);
             if action == Action::TripToken {
                 ctx.cancel.cancel();
@@ -162,6 +163,24 @@ impl Attempt {
                 return (next, action);
             }
             state = next;
+        }
+    }
+
+    /// A failure of this host's own goes back to the queue, a bounded number of times: another host may do better, or this one later.
+    async fn ended(&self, result: Result<Outcome, Failure>) -> Event {
+        match result {
+            Err(failure) if health::is_own_fault(&failure) => {
+                let count = || self.shared.queue.count_host_fault(&self.claim);
+                let counted = self.shared.until_redis_answers("a failed attempt's count", count).await;
+                match counted.is_some_and(|faults| (1..=health::MAX_REQUEUES).contains(&faults)) {
+                    true => {
+                        self.report.line(LogType::Warning, &failure.to_string());
+                        Event::HostFailed(failure)
+                    }
+                    false => Event::PipelineEnded(Err(failure)),
+                }
+            }
+            result => Event::PipelineEnded(result),
         }
     }
 

@@ -92,6 +92,14 @@ impl Attempt {
                 tracing::info!(given, "the worker shuts down: the job goes back to the head of the queue");
                 Some(Event::Returned)
             }
+            Action::Requeue => {
+                let text = format!("The worker on {} cannot build it: the deployment goes back to the queue.", self.shared.host);
+                self.report.line(LogType::Warning, &text);
+                self.report.give_back().await;
+                let given = self.shared.until_redis_answers("a job's return", || queue.give_back(&self.claim)).await?;
+                tracing::warn!(given, "this host cannot build the job: it goes back to the head of the queue");
+                Some(Event::Returned)
+            }
             Action::Abandon => {
                 tracing::warn!("another worker has taken this attempt over: dropped");
                 self.report.abandon().await;

@@ -76,6 +76,8 @@ pub enum Event {
     Stop(Stop),
     /// The pipeline has ended and nothing of it is left. `Ok`: the outcome BUILDED.
     PipelineEnded(Result<Outcome, Failure>),
+    /// The same, by this host's own fault, and another try elsewhere is due to the job.
+    HostFailed(Failure),
     Stored(Fenced),
     Delivered(Delivery),
     Closed,
@@ -95,6 +97,8 @@ pub enum Action {
     Deliver(Outcome),
     Close(Close),
     GiveBack,
+    /// The same, because this host cannot build.
+    Requeue,
     Abandon,
 }
 
@@ -140,6 +144,8 @@ pub fn step(state: State, event: Event) -> (State, Action) {
             (State::Building { stop: Some(stop) }, Action::Nothing)
         }
         (State::Building { stop }, Event::PipelineEnded(result)) => pipeline_ended(stop, result),
+        (State::Building { stop: None }, Event::HostFailed(_)) => (State::Returning, Action::Requeue),
+        (State::Building { stop }, Event::HostFailed(failure)) => pipeline_ended(stop, Err(failure)),
 
         // Taken over: whatever was to be said is another worker's to say.
         (State::Storing { .. } | State::Delivering { .. }, Event::Stop(Stop::Lost)) => (State::Abandoning, Action::Abandon),

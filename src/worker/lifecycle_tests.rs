@@ -39,6 +39,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             Just(Delivery::Stopped)
         ]
         .prop_map(Event::Delivered),
+        1 => Just(Event::HostFailed(step_failed())),
         1 => Just(Event::Closed),
         1 => Just(Event::CancelledBeforeClose),
         1 => Just(Event::Returned),
@@ -51,7 +52,7 @@ fn possible(state: &State, event: &Event) -> bool {
     matches!(
         (state, event),
         (_, Event::Stop(_))
-            | (State::Building { .. }, Event::PipelineEnded(_))
+            | (State::Building { .. }, Event::PipelineEnded(_) | Event::HostFailed(_))
             | (State::Storing { .. }, Event::Stored(_))
             | (State::Delivering { .. }, Event::Delivered(_))
             | (State::Closing, Event::Closed | Event::CancelledBeforeClose)
@@ -102,7 +103,7 @@ proptest! {
                 }
                 Action::Store(_) => stored = false,
                 Action::Close(_) => prop_assert!(told, "closed before it was told"),
-                Action::GiveBack => prop_assert!(!told && matches!(was, State::Building { .. }), "given back after an end"),
+                Action::GiveBack | Action::Requeue => prop_assert!(!told && matches!(was, State::Building { .. }), "given back after an end"),
                 Action::Abandon => lost = true,
                 Action::TripToken | Action::Nothing => {}
             }
@@ -139,6 +140,18 @@ fn a_drained_build_goes_back_to_the_queue_and_says_no_end() {
     let (state, action) = step(state, Event::PipelineEnded(Err(Failure::interrupted())));
     assert_eq!(action, Action::GiveBack);
     assert_eq!(step(state, Event::Returned), (State::Done, Action::Nothing));
+}
+
+#[test]
+fn what_this_host_fails_goes_back_to_the_queue_unless_a_stronger_end_came_first() {
+    let failed = || Event::HostFailed(Failure::interrupted());
+    let (state, action) = step(State::Building { stop: None }, failed());
+    assert_eq!((&state, action), (&State::Returning, Action::Requeue));
+    assert_eq!(step(state, Event::Returned), (State::Done, Action::Nothing));
+    let (_, action) = step(State::Building { stop: Some(Stop::Cancelled(cancelled())) }, failed());
+    assert_eq!(action, Action::Store(Outcome::Cancelled { failure: cancelled() }));
+    let (_, action) = step(State::Building { stop: Some(Stop::Lost) }, failed());
+    assert_eq!(action, Action::Abandon);
 }
 
 #[test]

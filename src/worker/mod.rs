@@ -5,6 +5,7 @@ mod building;
 mod check;
 mod dead_letter;
 mod ending;
+mod health;
 mod job_tasks;
 mod journals;
 mod lifecycle;

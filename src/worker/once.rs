@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::health::HostHealth;
 use super::pipeline::{Pipeline, Stages, Step};
 use super::retry::RetryPolicy;
 use super::signals::Signals;
@@ -119,7 +120,8 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     if let Some(warning) = ctx.redactor.warning() {
         ctx.warn(warning);
     }
-    let stages = Stages { source, context, dockerfile, buildpacks, registry, peers: Peers::default() };
+    let stages =
+        Stages { source, context, dockerfile, buildpacks, registry, peers: Peers::default(), health: HostHealth::default() };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();
     if tokio::time::timeout(Duration::from_secs(30), ctx.tasks.wait()).await.is_err() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::{Mutex, watch};
 
+use super::health::HostHealth;
 use super::retry::{RetryPolicy, longest_wait};
 use super::way::{self, Way};
 use crate::context::{BuildContext, ContextStage};
@@ -69,6 +70,8 @@ pub struct Stages {
     pub registry: Option<RegistryStage>,
     /// Which of those that the stages talk to do not answer at present.
     pub peers: Peers,
+    /// Whether this host can build at all.
+    pub health: HostHealth,
 }
 
 /// One run of the stages for one attempt.
@@ -224,9 +227,16 @@ impl Pipeline<'_> {
             }
             let of_peer = self.stages.peers.ended(turn, &peers, result.as_ref().err(), |n| full_jitter(longest_wait(n)));
             let failure = match result {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.build_succeeded(step);
+                    return Ok(value);
+                }
                 Err(failure) => failure,
             };
+            if self.stages.health.build_failed(&failure) {
+                // Further tries here are worth nothing; another host may do better.
+                return Err(failure);
+            }
             let since = first_failure.get_or_insert_with(Instant::now).elapsed();
             let Some(longest) = self.policy.next(&failure, tries, since) else {
                 return Err(failure);
@@ -242,6 +252,12 @@ impl Pipeline<'_> {
                 }
                 self.unless_stopped(tokio::time::sleep(wait)).await?;
             }
+        }
+    }
+
+    fn build_succeeded(&self, step: Step) {
+        if matches!(step, Step::Build | Step::Buildpacks) {
+            self.stages.health.build_succeeded();
         }
     }
 

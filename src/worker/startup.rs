@@ -11,6 +11,7 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::health::HostHealth;
 use super::journals;
 use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
@@ -130,6 +131,11 @@ async fn start(
         keeping.housekeeper.run(source, context, buildpacks, stopped).await;
     });
 
+    let failing = shared.clone();
+    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        failing.stages.health.keep_probing(&failing.config.build).await;
+    }));
+
     // Asked by who reports to it, this time: with a key that it refuses no job is claimed.
     let looking = shared.clone();
     tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
@@ -197,6 +203,7 @@ fn stages(
                 .with_image_max(config.build.image_max_bytes),
         ),
         peers: Peers::default(),
+        health: HostHealth::default(),
     })
 }
 

@@ -72,6 +72,7 @@ impl Supervisor {
         let mut slot: Option<OwnedSemaphorePermit> = None;
         let mut claim: Option<BoxFuture<'static, Claim>> = None;
         let mut look = tokio::time::interval(PAUSE);
+        let mut health = self.shared.stages.health.watch();
         loop {
             let waiting_for_slot = slot.is_none();
             let may_claim = self.may_claim();
@@ -99,6 +100,8 @@ impl Supervisor {
                     self.waiting.push_back(claimed);
                 }
                 free = self.slots.clone().acquire_owned(), if waiting_for_slot => slot = free.ok(),
+                // A host that begins to fail takes nothing more, not even what it has asked for.
+                Ok(()) = health.changed() => {}
                 _ = look.tick() => {}
             }
         }
@@ -119,8 +122,10 @@ impl Supervisor {
             Some(format!("No job is claimed: {} ends are waiting to be told to the dashboard.", self.attempts.len()))
         } else if let Err(why) = self.shared.reporter.accepts_work() {
             Some(why)
+        } else if let Err(why) = self.shared.housekeeper.room() {
+            Some(why)
         } else {
-            self.shared.housekeeper.room().err()
+            self.shared.stages.health.may_claim().err()
         };
         let may = why_not.is_none();
         self.shared.queue.allow_claims(may);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "what was measured is printed, for `--nocapture`")]
 
+mod broken_host;
 mod buildpacks;
 mod campaign_record;
 mod cancel;

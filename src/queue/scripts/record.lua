@@ -13,6 +13,7 @@
 --   ended_at       ms; set once the job is over: the record stays for a while, so that a late cancel finds it
 --   builded        true once BUILDED may have reached the dashboard, whatever the end became after that
 --   waits_since    ms; since when its BUILDED waits for older jobs of the service
+--   host_faults    how many attempts failed by their host's fault, and host_fault_of: the last one that was counted
 --   adopted        true for an element that Redis cannot read: the worker that has it read the id
 --   resumed        nonce of the process that has it: took it, or took it up again
 -- The field '<id>/parked' holds the bytes of a second push of the same id. ('/' cannot be in an id.)

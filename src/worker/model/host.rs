@@ -327,7 +327,7 @@ impl Worker {
                     self.event(job, Event::Closed);
                 }
             }
-            Action::GiveBack => {
+            Action::GiveBack | Action::Requeue => {
                 // PENDING has one second: it arrives before the job is back, or never.
                 if attempt.post.is_none() && self.proved.is_some_and(|at| redis.now < at + GATE) && luck == Luck::Good {
                     network.arrive_now(job, What::Pending(claim.attempt));
@@ -352,7 +352,7 @@ impl Worker {
     pub fn send(&mut self, job: Job, redis: &mut Redis, network: &mut Network, luck: Luck) {
         let open = self.gate_is_open(redis);
         let (Some(attempt), Some(journal)) = (self.attempts.get_mut(&job), self.journals.get_mut(&job)) else { return };
-        if matches!(attempt.action, Action::GiveBack | Action::Abandon | Action::Close(_)) {
+        if matches!(attempt.action, Action::GiveBack | Action::Requeue | Action::Abandon | Action::Close(_)) {
             return;
         }
         let Some(item) = journal.items.get(journal.told).copied() else { return };
