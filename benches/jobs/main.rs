@@ -6,11 +6,12 @@
 //! scripts/parts run -- cargo bench --bench jobs -- tiny many         only these
 //! scripts/parts run -- cargo bench --bench jobs -- cancel --rounds 20
 //! ```
-//! Rows: `idle`, `tiny`, `many`, `large`, `eight`, `cancel`, `refused`, `buildpacks`. Ratios matter; the seconds are this machine's.
+//! Rows: `idle`, `tiny`, `many`, `large`, `eight`, `cancel`, `refused`, `beside`, `buildpacks`. Ratios matter; the seconds are this machine's.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and a broken step ends it")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads its arguments and the rig's environment")]
 
 mod bench_rig;
+mod beside;
 mod board;
 mod buildpacks;
 mod cancelling;
@@ -80,6 +81,9 @@ fn main() {
         }
         if wanted.row("refused") {
             refused::refused(&mut table).await;
+        }
+        if wanted.row("beside") {
+            beside::dead_hosts(&mut table, wanted.rounds(1)).await;
         }
         if wanted.row("buildpacks") {
             buildpacks::all(&mut table, wanted.rounds(7)).await;

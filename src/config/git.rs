@@ -39,9 +39,7 @@ pub struct GitConfig {
 
 impl GitConfig {
     pub(super) fn read(r: &mut Reader) -> Option<Self> {
-        let allowed_hosts = r.given_parsed("GIT_ALLOWED_HOSTS", |list| {
-            list.split(',').map(str::trim).filter(|h| !h.is_empty()).map(allowed_host).collect::<Result<Vec<_>, _>>()
-        });
+        let allowed_hosts = r.given_parsed("GIT_ALLOWED_HOSTS", host_rules);
         let private_hosts = r.parsed("GIT_PRIVATE_HOSTS", private_hosts);
         let github_url = r.url("GITHUB_URL");
         let idle_timeout = r.duration("GIT_IDLE_TIMEOUT");
@@ -73,8 +71,13 @@ fn private_hosts(text: &str) -> Result<PrivateHosts, &'static str> {
     }
 }
 
+/// A list of `host`, `host:port` or `*.domain`, separated by commas.
+pub(super) fn host_rules(list: &str) -> Result<Vec<String>, &'static str> {
+    list.split(',').map(str::trim).filter(|h| !h.is_empty()).map(host_rule).collect()
+}
+
 /// `host`, `host:port` or `*.domain`, in small letters.
-fn allowed_host(text: &str) -> Result<String, &'static str> {
+fn host_rule(text: &str) -> Result<String, &'static str> {
     let problem = "has an entry that is not host, host:port or *.domain";
     let domain = text.strip_prefix("*.").unwrap_or(text);
     host_and_port(domain).map_err(|_| problem)?;

@@ -31,6 +31,7 @@ pub const KEYS: &[Key] = &[
     open("worker.push_timeout", "PUSH_TIMEOUT"),
     open("worker.retry_limit", "RETRY_LIMIT"),
     open("worker.retry_window", "RETRY_WINDOW"),
+    open("worker.upstream_hosts", "UPSTREAM_HOSTS"),
     open("worker.min_free_disk", "MIN_FREE_DISK"),
     secret("redis.url", "REDIS_URL"),
     open("redis.host", "REDIS_HOST"),

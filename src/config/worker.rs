@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::git::host_rules;
 use super::reader::Reader;
 
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct WorkerConfig {
     pub retry_limit: u32,
     /// `RETRY_WINDOW`, seconds, default 900: how long a stage keeps trying while its peer cannot be reached at all.
     pub retry_window: Duration,
+    /// `UPSTREAM_HOSTS`: hosts that count as the operator's besides those that other keys name.
+    pub upstream_hosts: Vec<String>,
     /// `MIN_FREE_DISK` bytes below which no job is claimed. Default 1 GiB.
     pub min_free_disk: u64,
 }
@@ -59,6 +62,7 @@ impl WorkerConfig {
         let stages = StageTimeouts::read(r);
         let retry_limit = r.number("RETRY_LIMIT", 1..=20);
         let retry_window = r.duration_or_zero("RETRY_WINDOW");
+        let upstream_hosts = r.given_parsed("UPSTREAM_HOSTS", host_rules);
         let min_free_disk = r.size("MIN_FREE_DISK", 0, "");
         Some(Self {
             work_dir: work_dir?,
@@ -69,6 +73,7 @@ impl WorkerConfig {
             stages: stages?,
             retry_limit: retry_limit?,
             retry_window: retry_window?,
+            upstream_hosts: upstream_hosts?.unwrap_or_default(),
             min_free_disk: min_free_disk?,
         })
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac;
 
 use super::times::{SALT_BYTES, Times};
-use super::{BuildContext, Content, ContextEntry, Effort, layout};
+use super::{BuildContext, Content, ContextEntry, Effort, dockerfile, layout};
 use crate::protocol::{Code, Failure, Job, ServiceId};
 use crate::source::SourceTree;
 use crate::stage::StageContext;
@@ -59,6 +59,13 @@ impl ContextStage {
             mounts_secrets: laid.mounts_secrets,
             tree,
         })
+    }
+
+    /// The Dockerfile's bytes. `None` where there is none that can be read: [`ContextStage::assemble`] says why.
+    pub async fn dockerfile(&self, tree: Arc<SourceTree>, job: &Job, ctx: &StageContext) -> Option<Vec<u8>> {
+        let named = job.dockerfile.clone();
+        let read = ctx.tasks.spawn_blocking(move || dockerfile::find(tree.as_ref(), named.as_deref()));
+        read.await.ok()?.ok().map(|found| found.bytes)
     }
 
     /// Removes the states of services that have not been built for so long; their next build sends all files. Returns how many.

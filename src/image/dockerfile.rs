@@ -15,6 +15,7 @@ use super::engine::{open_connection, takes_requests};
 use super::failure::{engine_error, engine_lost};
 use super::filesync::{ContextFiles, Sent};
 use super::labels;
+use super::registries::AnsweredHosts;
 use super::request::{BuildRequest, attempt_filter, build_query, source_labels};
 use super::services::{PullCredentialsService, SecretsService};
 use super::session::{SessionServices, open_session};
@@ -37,7 +38,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Builds Dockerfiles through the Engine's BuildKit, each in a session of its own.
 pub struct DockerfileStage {
     config: BuildConfig,
-    engine: bollard::Docker,
+    pub(super) engine: bollard::Docker,
+    pub(super) answered: AnsweredHosts,
     host_key: SecretString,
     worker: String,
 }
@@ -45,7 +47,7 @@ pub struct DockerfileStage {
 impl DockerfileStage {
     /// `host_key`: this WORK_DIR's random key; it keeps tenants' caches apart. `worker_id` goes into labels.
     pub fn new(config: BuildConfig, engine: bollard::Docker, host_key: SecretString, worker_id: String) -> Self {
-        Self { config, engine, host_key, worker: worker_id }
+        Self { config, engine, answered: AnsweredHosts::default(), host_key, worker: worker_id }
     }
 
     /// Serves the context, follows the build, writes its steps and output to the job's log.

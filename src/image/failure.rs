@@ -3,6 +3,7 @@
 //! Neither has error codes on this API: the text is all there is. The wordings are those of the Engines 20.10 to 28
 //! (BuildKit 0.8 to 0.21); the tests hold each of them as it was seen.
 
+use super::remote_host::remote_host;
 use super::{missing, newer_syntax};
 use crate::context::Absence;
 use crate::protocol::{Code, Evidence, Failure, safe_line};
@@ -94,6 +95,7 @@ const UNREACHABLE: &[&str] = &[
     "too many requests",
     "proxyconnect",
 ];
+const CERTIFICATE: &[&str] = &["x509:", "failed to verify certificate", "tls: bad certificate"];
 const REFUSED: &[&str] = &[
     "pull access denied",
     "insufficient_scope",
@@ -266,14 +268,16 @@ fn ssh_agent(name: &str, all: &str) -> Option<Failure> {
 }
 
 /// Base images, `# syntax=` images and what ADD loads from elsewhere.
-fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
+pub(super) fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
     let text = step_text(name);
     let image = ["load metadata for ", "resolve image config for ", "FROM "].iter().find_map(|before| text.strip_prefix(before));
     let is_frontend = text.starts_with("resolve image config for ") || text.starts_with("docker-image://");
+    let text = text.strip_prefix("ADD ").filter(|file| file.contains("://")).unwrap_or(text);
     let is_file = ["http://", "https://", "git://"].iter().any(|scheme| text.starts_with(scheme));
     if image.is_none() && !is_frontend && !is_file && !has(all, REMOTE) {
         return None;
     }
+    let host = remote_host(image.or(is_frontend.then_some(text)), is_file.then_some(text), error);
     let image = image.unwrap_or(text).trim_start_matches("docker-image://");
     let what = match (is_frontend, image) {
         (true, image) => format!("The image of the # syntax= line, {},", quote(image)),
@@ -286,13 +290,30 @@ fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
         (false, true) => Code::DockerfileBuild,
         (false, false) => Code::DockerfileBaseImage,
     };
+    // What a proxy's name or certificate is worth says nothing of the host behind it.
+    let is_direct = !all.contains("proxyconnect");
+    let at = |failure: Failure| Failure { host: host.clone().filter(|_| is_direct), ..failure };
+    if is_direct && all.contains("no such host") {
+        return Some(at(Failure::new(
+            Code::DockerfileHostUnknown,
+            format!("{what} cannot be loaded, there is no host named {}.", host.as_deref().unwrap_or("so")),
+            "Check the spelling of the host's name in the Dockerfile.",
+        )));
+    }
+    if is_direct && has(all, CERTIFICATE) {
+        return Some(at(Failure::new(
+            Code::DockerfileCertificate,
+            format!("{what} cannot be loaded, the certificate of its server is refused: {}", quote(error)),
+            "Mend the certificate, or have the operator make the Docker Engine trust its issuer.",
+        )));
+    }
     let status = http_status(all);
     if has(all, UNREACHABLE) || status.is_some_and(|status| status == 429 || status >= 500) {
-        return Some(Failure::new(
+        return Some(at(Failure::new(
             Code::BuildPullUnreachable,
             format!("{what} cannot be loaded, its server does not answer as it should: {}", quote(error)),
             "It is tried again; see the build host's network, name resolution and proxy, and the registry's own status.",
-        ));
+        )));
     }
     if has(all, NO_PLATFORM) {
         return Some(Failure::new(

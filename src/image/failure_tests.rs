@@ -158,13 +158,13 @@ fn a_base_image_that_is_missing_or_refused_is_named() {
 #[test]
 fn a_registry_that_does_not_answer_is_not_the_users_fault() {
     for error in [
-        "failed to do request: Head \"https://ghcr.io/v2/x/manifests/1\": dial tcp: lookup ghcr.io on 10.0.0.2:53: no such host",
+        "failed to do request: Head \"https://ghcr.io/v2/x/manifests/1\": dial tcp: lookup ghcr.io on 10.0.0.2:53: server misbehaving",
+        "failed to do request: Head \"https://ghcr.io/v2/\": proxyconnect tcp: dial tcp: lookup proxy.corp: no such host",
         "failed to do request: Head \"http://127.0.0.1:1/v2/x/manifests/1\": dial tcp 127.0.0.1:1: connect: connection refused",
         "failed to do request: Head \"https://ghcr.io/v2/x/manifests/1\": net/http: TLS handshake timeout",
         "failed to copy: httpReadSeeker: failed open: unexpected status code https://ghcr.io/v2/x/blobs/sha256:ab: 503 Service Unavailable",
         "pulling from host ghcr.io failed with status code [manifests 1]: 502 Bad Gateway",
         "unexpected status code [manifests 1]: 429 Too Many Requests - Server message: toomanyrequests: You have reached your pull rate limit.",
-        "failed to do request: Head \"https://ghcr.io/v2/\": x509: certificate signed by unknown authority",
         "failed to copy: read tcp 10.0.0.1:4->10.0.0.2:443: read: connection reset by peer",
         "failed to fetch anonymous token: Get \"https://auth.docker.io/token\": dial tcp 1.2.3.4:443: i/o timeout",
     ] {
@@ -186,8 +186,24 @@ fn the_image_of_a_syntax_line_has_a_code_of_its_own() {
         (
             "failed to solve with frontend dockerfile.v0: failed to solve with frontend gateway.v0: failed to do request: Head \"x\": dial tcp: no such host",
             Some((SYNTAX_IMAGE, "failed to do request: Head \"x\": dial tcp: no such host")),
-            Code::BuildPullUnreachable,
+            Code::DockerfileHostUnknown,
             "docker.io/docker/dockerfile:1",
+        ),
+    ]);
+}
+
+#[test]
+fn a_host_that_does_not_exist_and_a_bad_certificate_are_told_apart_from_one_that_is_down() {
+    let unknown = "failed to do request: Head \"https://ghcr.io/v2/x\": dial tcp: lookup ghcr.io on 10.0.0.2:53: no such host";
+    let untrusted = "failed to do request: Head \"https://ghcr.io/v2/\": x509: certificate signed by unknown authority";
+    check(&[
+        (unknown, Some((LOADING, unknown)), Code::DockerfileHostUnknown, "there is no host named ghcr.io"),
+        (untrusted, Some((LOADING, untrusted)), Code::DockerfileCertificate, "certificate signed by unknown authority"),
+        (
+            "Get \"https://files.example/a\": dial tcp: lookup files.example: no such host",
+            Some(("https://files.example/a", "Get \"https://files.example/a\": dial tcp: lookup files.example: no such host")),
+            Code::DockerfileHostUnknown,
+            "there is no host named files.example",
         ),
     ]);
 }

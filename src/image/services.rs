@@ -15,6 +15,7 @@ use futures_util::stream::{Empty, empty};
 use tonic::{Request, Response, Status};
 
 use crate::config::PullCredentials;
+use crate::peer::registry_host;
 use crate::secrets::{ExposeSecret, SecretString};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -92,17 +93,6 @@ impl Auth for PullCredentialsService {
     }
     async fn verify_token_authority(&self, _: Request<VerifyTokenAuthorityRequest>) -> Answer<VerifyTokenAuthorityResponse> {
         Err(Status::unimplemented("the Engine fetches its tokens itself"))
-    }
-}
-
-/// One name for a registry however it is written: Docker Hub alone has four.
-fn registry_host(written: &str) -> String {
-    let lower = written.trim().to_ascii_lowercase();
-    let without_scheme = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
-    let host = without_scheme.split('/').next().unwrap_or_default();
-    match host {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
-        host => host.to_owned(),
     }
 }
 

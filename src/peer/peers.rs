@@ -64,6 +64,11 @@ fn blames_the_registry(code: Code) -> bool {
 }
 
 impl Peer {
+    /// Whether no job can go on without it.
+    pub fn is_needed_by_all(&self) -> bool {
+        !matches!(self, Peer::Git(_))
+    }
+
     fn is_blamed_by(&self, code: Code) -> bool {
         match self {
             Peer::Git(_) => blames_git(code),

@@ -13,5 +13,5 @@ pub use id::{BranchName, CommitSha, DeploymentId, InvalidId, RepositoryName, Ser
 pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Port, is_image};
 pub use line::{is_special, safe_line, safe_text, without_colours};
 pub use log::{LogSink, LogType};
-pub use outcome::{Code, Evidence, Failure, FailureKind, Outcome};
+pub use outcome::{Blame, Code, Evidence, Failure, FailureKind, Outcome};
 pub use wire::{DeploymentStatus, ImageRef, LogPost, RegistryType, StatusData, StatusPost};

@@ -47,6 +47,8 @@ codes! {
     GitCommitGone = "git.commit_gone", User, "the server no longer has, or does not give out, that commit";
     GitHostNotAllowed = "git.host_not_allowed", User, "the git host is not in GIT_ALLOWED_HOSTS, or has an address that GIT_PRIVATE_HOSTS keeps jobs away from (always: link-local and metadata addresses)";
     GitUnsupported = "git.unsupported", User, "the repository needs something of git that is not supported (SHA-256 object names)";
+    GitHostUnknown = "git.host_unknown", User, "the name of the git host that the job gives does not exist";
+    GitCertificate = "git.certificate", User, "the certificate of the git host that the job gives is not valid, or nobody here trusts its issuer";
     GitUnreachable = "git.unreachable", Infrastructure, "the git server cannot be reached or answered with an error of its own";
     GitStalled = "git.stalled", Infrastructure, "the git server stopped sending, or sent too slowly";
     GitProtocol = "git.protocol", Infrastructure, "the git server's answer could not be understood";
@@ -66,6 +68,8 @@ codes! {
     DockerfileBaseImage = "dockerfile.base_image", User, "the base image does not exist or may not be pulled";
     DockerfileSecretMissing = "dockerfile.secret_missing", User, "a RUN step needs a secret that the job has no variable for";
     DockerfileFrontend = "dockerfile.frontend", User, "the image that the # syntax= line names cannot be used";
+    DockerfileHostUnknown = "dockerfile.host_unknown", User, "a host that the Dockerfile names (a base image, the # syntax= line, an ADD) does not exist";
+    DockerfileCertificate = "dockerfile.certificate", User, "a host that the Dockerfile names has a certificate that is not valid, or that the Docker Engine does not trust";
     DockerfileBuild = "dockerfile.build", User, "BuildKit refused the build for another reason that lies in the Dockerfile";
     BuildpacksNothingDetected = "buildpacks.nothing_detected", User, "there is no Dockerfile, and no buildpack recognises the repository";
     BuildpacksDetectFailed = "buildpacks.detect_failed", User, "a buildpack failed while it looked at the repository";
@@ -133,6 +137,16 @@ pub enum Evidence {
     Hearsay,
 }
 
+/// Whose part failed, and so for how long it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Blame {
+    /// A part that the operator chose (Redis, the Engine, the registry of the push, hosts of `UPSTREAM_HOSTS`): it is waited for.
+    #[default]
+    Operator,
+    /// A host that the job names: it has a bounded number of tries.
+    Job,
+}
+
 /// Why a job failed. `cause` and `way_out` are one line each, in words for the user who pushed the code; neither holds a secret
 /// on purpose, and both pass the redactor before they leave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,11 +160,25 @@ pub struct Failure {
     /// What says that a peer was away. Of the moment too.
     #[serde(skip)]
     pub evidence: Evidence,
+    /// Whose part failed. Of the moment too.
+    #[serde(skip)]
+    pub blame: Blame,
+    /// The host that failed, as the job names it, where the stage knows it. Decides `blame`.
+    #[serde(skip)]
+    pub host: Option<String>,
 }
 
 impl Failure {
     pub fn new(code: Code, cause: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self { code, cause: cause.into(), way_out: way_out.into(), retry_after: None, evidence: Evidence::Seen }
+        Self {
+            code,
+            cause: cause.into(),
+            way_out: way_out.into(),
+            retry_after: None,
+            evidence: Evidence::Seen,
+            blame: Blame::Operator,
+            host: None,
+        }
     }
     /// The same, by a peer that named the time after which it may be asked again.
     pub fn asking_for(self, retry_after: Option<Duration>) -> Self {
@@ -159,6 +187,10 @@ impl Failure {
     /// The same, with other evidence.
     pub fn by(self, evidence: Evidence) -> Self {
         Self { evidence, ..self }
+    }
+    /// The same, at this host.
+    pub fn at(self, host: impl Into<String>) -> Self {
+        Self { host: Some(host.into()), ..self }
     }
     /// What a stage returns when its token has tripped. The attempt's owner knows why and replaces it.
     pub fn interrupted() -> Self {

@@ -19,6 +19,8 @@ pub struct Claim {
     pub fate: ClaimFate,
     /// The worker that had it died with it: the journal's lines of that attempt may lie on its host for ever. Say so in the log.
     pub taken_over: Option<TakenOver>,
+    /// The host whose worker gave it back to the queue: in a drain, or because it could not begin there.
+    pub requeued_by: Option<Box<str>>,
 }
 
 /// Where an attempt ended with its worker.
@@ -41,6 +43,7 @@ impl Claim {
             seq: 1,
             fate: ClaimFate::Ended(outcome.clone()),
             taken_over: None,
+            requeued_by: None,
         }
     }
     /// How long the element is in Redis, in bytes.

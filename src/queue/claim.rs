@@ -11,14 +11,14 @@ use tracing::{error, info, warn};
 use super::attempt::{Claim, ClaimFate, TakenOver};
 use super::error::QueueError;
 use super::memory::Source;
-use super::script::{Answer, CLAIM, Call, PEEK, SUPERSEDE};
+use super::script::{Answer, CLAIM, Call, PEEK, RESUME, SUPERSEDE};
 use super::shared::Shared;
 use super::trouble::Trouble;
 use super::window::{READ, Seen, Window};
 use crate::protocol::{Code, DeploymentId, Failure, Outcome, ServiceId};
 
 /// Of an element that is too large so much is read.
-pub(super) const HEAD_BYTES: u64 = 4096;
+const HEAD_BYTES: u64 = 4096;
 /// Of each claim in the script's answer.
 const FIELDS: usize = 12;
 /// So many jobs are claimed by one call, where so many callers wait.
@@ -349,8 +349,42 @@ impl Shared {
         Ok(())
     }
 
+    /// The elements of this worker's list that are not in its memory.
+    async fn unknown_claims(&self, orderly: bool) -> Result<Vec<Claim>, QueueError> {
+        let (mut claims, mut index) = (Vec::new(), 0);
+        let live = self.live.all();
+        loop {
+            let keys = &self.keys;
+            let mut call = Call::of(&RESUME)
+                .keys(&[&self.claimed, &self.lease, &keys.workers, &keys.jobs, &keys.crashes, &keys.service, &keys.tombs])
+                .arg(self.worker())
+                .arg(self.nonce())
+                .number(index)
+                .number(self.max_job_bytes)
+                .number(HEAD_BYTES)
+                .arg(if orderly { "1" } else { "" });
+            for id in live.iter().filter_map(|a| a.claim.deployment.as_ref()) {
+                call = call.arg(id.as_str());
+            }
+            match self.read(&mut self.link.run(call).await?, 0)? {
+                // What is over was removed: the next one has its index now.
+                Taken::Claim(claim) if self.is_over(&claim).await? => {}
+                Taken::Claim(claim) => {
+                    claims.push(*claim);
+                    index += 1;
+                }
+                Taken::Again => index += 1,
+                Taken::Nothing => return Ok(claims),
+                Taken::NotOwner => {
+                    let cause = "The lease ran out before the own claims were read.".to_owned();
+                    return Err(QueueError::IdentityTaken { worker: self.worker().to_owned(), cause });
+                }
+            }
+        }
+    }
+
     /// A finished job that an older snapshot of Redis brought back is removed without a word to the dashboard.
-    pub(super) async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
+    async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
         if !self.memory.has(claim) {
             return Ok(false);
         }
@@ -375,12 +409,12 @@ impl Shared {
     }
 
     /// What begins at `from`.
-    pub(super) fn read(&self, answer: &mut Answer, from: usize) -> Result<Taken, QueueError> {
+    fn read(&self, answer: &mut Answer, from: usize) -> Result<Taken, QueueError> {
         match answer.text(from) {
             "claim" => {}
             "none" => return Ok(Taken::Nothing),
             "fenced" => return Ok(Taken::NotOwner),
-            "moved" => return Ok(Taken::Again),
+            "known" => return Ok(Taken::Again),
             "parked" => {
                 let (id, worker, again) = (answer.text(1), answer.text(2), answer.text(3) == "1");
                 info!(deployment_id = id, worker, "{}", parked(again));
@@ -391,10 +425,11 @@ impl Shared {
         let size = answer.number(from + 2).unwrap_or_default();
         let deployment = DeploymentId::parse(answer.text(from + 3)).ok();
         let fate = fate(answer.text(from + 7), answer.text(from + 8), size);
-        let taken_over = Some(answer.text(from + 10)).filter(|host| !host.is_empty()).map(|host| TakenOver {
-            host: host.to_owned(),
-            attempt: answer.number(from + 11).and_then(|n| u32::try_from(n).ok()).unwrap_or_default(),
-        });
+        let host = Some(answer.text(from + 10)).filter(|host| !host.is_empty()).map(str::to_owned);
+        let (taken_over, requeued_by) = match (host, answer.number(from + 11).and_then(|n| u32::try_from(n).ok())) {
+            (Some(host), Some(attempt)) => (Some(TakenOver { host, attempt }), None),
+            (requeued_by, _) => (None, requeued_by.map(String::into_boxed_str)),
+        };
         let claim = Claim {
             service: ServiceId::parse(answer.text(from + 4)).ok(),
             attempt: answer.number(from + 5).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
@@ -403,6 +438,7 @@ impl Shared {
             deployment,
             fate,
             taken_over,
+            requeued_by,
         };
         Ok(Taken::Claim(Box::new(claim)))
     }

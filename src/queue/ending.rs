@@ -13,7 +13,7 @@ use crate::protocol::{Code, DeploymentId, Failure, Outcome};
 /// Entries of the dead letter list.
 const DEAD_LETTERS: u64 = 1000;
 /// Ended records stay for an hour, at most 10,000 of them: a late cancel and a worker that was away find them.
-pub(super) const ENDED_STAY: Duration = Duration::from_secs(3600);
+const ENDED_STAY: Duration = Duration::from_secs(3600);
 const ENDED_MOST: u64 = 10_000;
 /// The most that a BUILDED waits for older jobs of its service: above the time after which an end that is refused is given up.
 const OLDER_MOST: Duration = Duration::from_secs(10 * 60);
@@ -196,7 +196,7 @@ impl Shared {
 
     pub(super) async fn ask_give_back(&self, claim: &Claim, without_record: &str) -> Result<Answer, QueueError> {
         let call = Call::of(&GIVE_BACK).keys(&[&self.keys.queue, &self.claimed, &self.keys.jobs]);
-        self.link.run(self.of_claim(call, claim).arg(without_record)).await
+        self.link.run(self.of_claim(call, claim).arg(without_record).arg(&self.identity.host)).await
     }
 
     pub(super) async fn count_host_fault(&self, claim: &Claim) -> Result<u32, QueueError> {

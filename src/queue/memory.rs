@@ -213,6 +213,7 @@ mod tests {
             seq,
             fate: ClaimFate::Build,
             taken_over: None,
+            requeued_by: None,
         }
     }
 

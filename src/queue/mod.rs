@@ -3,7 +3,6 @@
 mod access;
 mod adopt;
 mod attempt;
-mod cancel_log;
 mod claim;
 mod dial;
 mod ending;
@@ -26,11 +25,8 @@ mod server;
 mod shared;
 mod stream;
 mod subscription;
-mod sweep;
-mod tally;
 mod tls;
 mod trouble;
-mod unknown;
 mod wake;
 mod window;
 

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::attempt::{Claim, ClaimFate, Fenced, Notice, Telling};
-use super::cancel_log::{CancelLog, Kind};
 use super::dial::{ANSWER, Dial, Line};
 use super::error::QueueError;
 use super::gate::{GateKeeper, boot_time};
@@ -39,7 +38,6 @@ pub(super) struct Plain {
     max_job_bytes: usize,
     pop: tokio::sync::Mutex<Pop>,
     state: Mutex<State>,
-    pub(super) cancels: CancelLog,
 }
 
 /// The connection that jobs are popped on. A reply that is on its way is waited for by the next call: it holds a job.
@@ -69,7 +67,7 @@ struct Ids {
 impl Plain {
     pub(super) fn new(dial: Dial, keys: Keys, max_job_bytes: usize) -> Self {
         let link = Link::new(dial.clone());
-        Self { dial, link, keys, max_job_bytes, pop: Default::default(), state: Mutex::default(), cancels: CancelLog::default() }
+        Self { dial, link, keys, max_job_bytes, pop: Default::default(), state: Mutex::default() }
     }
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -121,7 +119,16 @@ impl Plain {
                 fate = ClaimFate::Cancelled;
             }
         }
-        Claim { payload: Bytes::from(payload), deployment, service, attempt: 1, seq: number, fate, taken_over: None }
+        Claim {
+            payload: Bytes::from(payload),
+            deployment,
+            service,
+            attempt: 1,
+            seq: number,
+            fate,
+            taken_over: None,
+            requeued_by: None,
+        }
     }
 
     /// Only what this process knows can void an end.
@@ -218,18 +225,13 @@ impl Plain {
         };
         match running {
             Some(false) => {
-                if self.cancels.count(Kind::Running) {
-                    info!(deployment_id = %id, "A cancel came: the deployment is in work.");
-                }
+                info!(deployment_id = %id, "A cancel came: the deployment is in work.");
                 if notices.send(Notice::Cancelled(id)).await.is_err() {
                     warn!("A cancel came while the worker stops.");
                 }
             }
             Some(true) => {}
-            None if self.cancels.count(Kind::Unknown) => {
-                info!(deployment_id = %id, "A cancel came for a deployment that is not in work here; it is kept in memory.");
-            }
-            None => {}
+            None => info!(deployment_id = %id, "A cancel came for a deployment that is not in work here; it is kept in memory."),
         }
     }
 }

@@ -187,7 +187,7 @@ impl JobReport {
         let clean = |f: &Failure| Failure {
             cause: cut_chars(&self.redactor.redact(&safe_text(&f.cause)), FAILURE_CHARS),
             way_out: cut_chars(&self.redactor.redact(&safe_text(&f.way_out)), FAILURE_CHARS),
-            ..*f
+            ..f.clone()
         };
         match outcome {
             Outcome::Builded { .. } => outcome.clone(),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use super::resolver::OutOfReach;
+use super::resolver::{OutOfReach, UnknownName};
 use super::site::{Site, out_of_reach};
 use crate::peer::proxy_before;
 use crate::protocol::{Code, Evidence, Failure};
@@ -89,8 +89,9 @@ pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
     let innermost = chain.last().map(ToString::to_string).unwrap_or_default();
     let host = &site.host;
     if let Some(tls) = tls {
+        let is_certificate = matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
         return Failure::new(
-            Code::GitUnreachable,
+            if is_certificate { Code::GitCertificate } else { Code::GitUnreachable },
             format!("The TLS connection to {host} failed: {}.", printable(&tls.to_string(), 200)),
             "Check the server's certificate, and that this worker's system trusts its issuer.",
         );
@@ -101,6 +102,13 @@ pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
             Code::GitUnreachable,
             format!("The git server {host} cannot be reached through the proxy {proxy}: {}.", printable(&innermost, 200)),
             "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the worker, and that the proxy runs.",
+        );
+    }
+    if chain.iter().any(|e| e.is::<UnknownName>()) {
+        return Failure::new(
+            Code::GitHostUnknown,
+            format!("There is no git host named {host}: its name cannot be resolved."),
+            "Check the spelling of the git host's name in the service's settings.",
         );
     }
     if error.is_dns() {

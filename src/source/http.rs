@@ -1,6 +1,6 @@
 //! One fetch's HTTP: requests with this job's credentials, redirects on the same host, time and size limits, cancelled at any point.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,7 +60,6 @@ pub(super) struct Session {
     idle: Duration,
     min_rate: u64,
     max_bytes: u64,
-    received: AtomicU64,
     /// The repository's URL; after a redirect the one that it was redirected to.
     base: Mutex<Url>,
     /// The refs as libgit2 is to see them.
@@ -114,7 +113,6 @@ impl Session {
             idle: config.idle_timeout,
             min_rate: config.min_rate,
             max_bytes: config.max_fetch_bytes,
-            received: AtomicU64::new(0),
             base: Mutex::new(source.url.clone()),
             shown: Mutex::default(),
             refusal: Mutex::default(),
@@ -158,7 +156,7 @@ impl Session {
         if reply.rate.arrived(piece.len() as u64, waited, preparing) == Pace::TooSlow {
             return Err(failures::too_slow(&self.site, self.min_rate));
         }
-        let received = self.received.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
+        let received = self.progress.traffic.arrived(piece.len() as u64) + piece.len() as u64;
         if received > self.max_bytes {
             return Err(failures::fetch_too_large(&self.site, self.max_bytes));
         }
@@ -192,6 +190,7 @@ impl Session {
             Code::GitAuth
                 | Code::GitRepositoryNotFound
                 | Code::GitUnreachable
+                | Code::GitCertificate
                 | Code::GitStalled
                 | Code::GitProtocol
                 | Code::SourceTooLarge
@@ -217,13 +216,16 @@ impl Session {
 
     /// Runs `work` on the caller's (blocking) thread, and drops it, sockets and all, the moment the token trips.
     fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        self.runtime.block_on(async {
+        self.progress.traffic.set_waits(true);
+        let result = self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => Err(Failure::interrupted()),
                 result = work => result,
             }
-        })
+        });
+        self.progress.traffic.set_waits(false);
+        result
     }
 
     async fn advertisement(&self, v2: bool) -> Result<reqwest::Response, Failure> {

@@ -50,6 +50,7 @@ use http::Session;
 use ls_refs::ManyRefs;
 use mirror::Mirrors;
 use progress::Progress;
+pub use progress::Traffic;
 use reach::{Destination, Reach};
 use site::Site;
 pub use site::host_of;
@@ -84,6 +85,18 @@ impl GitSourceStage {
         commit: &CommitRef,
         ctx: &StageContext,
     ) -> Result<SourceTree, Failure> {
+        self.fetch_watched(source, branch, commit, ctx, &Arc::default()).await
+    }
+
+    /// The same; `traffic` tells meanwhile what comes from the server.
+    pub async fn fetch_watched(
+        &self,
+        source: &GitSource,
+        branch: &BranchName,
+        commit: &CommitRef,
+        ctx: &StageContext,
+        traffic: &Arc<Traffic>,
+    ) -> Result<SourceTree, Failure> {
         let site = Site::admit(&source.url, &self.config.allowed_hosts)?;
         let destination = Destination::new(&source.url, Reach::of(&source.url, &self.config));
         destination.admit_literal(&source.url).map_err(|zone| site::out_of_reach(&site, zone))?;
@@ -97,7 +110,7 @@ impl GitSourceStage {
         let locked = locked.map_err(|e| failures::cache_io("the mirror cannot be locked", &e))?;
         let Some(locked) = locked else { return Err(Failure::interrupted()) };
 
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::with(Arc::clone(traffic)));
         let session = Arc::new(Session::new(
             source,
             site,

@@ -1,10 +1,38 @@
 //! How far a fetch is: written by the thread that fetches, read by the one that tells the user.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What a fetch receives from its git server, for whoever has to know whether it works or waits.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    bytes: AtomicU64,
+    /// It waits for the server's next bytes.
+    waits: AtomicBool,
+}
+
+impl Traffic {
+    /// Bytes since the beginning.
+    pub fn received(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+    /// Whether the fetch works, on what has come or on `least` bytes more than `before`, rather than waits for its server.
+    pub fn is_working_since(&self, before: u64, least: u64) -> bool {
+        !self.waits.load(Ordering::Relaxed) || self.received() - before >= least
+    }
+    /// Returns how much came before.
+    pub(super) fn arrived(&self, bytes: u64) -> u64 {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed)
+    }
+    pub(super) fn set_waits(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Relaxed);
+    }
+}
 
 /// Counters of the fetch that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
+    pub(super) traffic: Arc<Traffic>,
     objects: AtomicU64,
     total: AtomicU64,
     bytes: AtomicU64,
@@ -14,6 +42,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// `traffic`: where the bytes are counted that come from the server.
+    pub(super) fn with(traffic: Arc<Traffic>) -> Self {
+        Self { traffic, ..Self::default() }
+    }
     pub(super) fn note(&self, p: &git2::Progress<'_>) {
         self.objects.store(p.received_objects() as u64, Ordering::Relaxed);
         self.total.store(p.total_objects() as u64, Ordering::Relaxed);

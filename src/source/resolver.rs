@@ -25,6 +25,29 @@ impl fmt::Display for OutOfReach {
 }
 impl std::error::Error for OutOfReach {}
 
+/// The resolver answered that there is no such name. (One that does not answer, or fails, says something else: that passes.)
+#[derive(Debug)]
+pub(super) struct UnknownName(String);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no host named {}", self.0)
+    }
+}
+impl std::error::Error for UnknownName {}
+
+/// Whether these words of the system's resolver mean that the name does not exist, or has no address (EAI_NONAME, EAI_NODATA), as glibc
+/// and musl say it. The standard library keeps no number.
+fn says_unknown(words: &str) -> bool {
+    const WORDS: [&str; 4] = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+    ];
+    WORDS.iter().any(|known| words.contains(known))
+}
+
 /// The system's resolver, filtered. The connection is made to the addresses that were checked, so a name that changes in between
 /// changes nothing.
 pub(super) struct GuardedResolver;
@@ -48,8 +71,17 @@ pub(super) async fn admitted(name: &str, destination: Option<&Destination>) -> R
         // A request of no fetch: as if of a stranger.
         None => out_of(zone_here(address.ip()), Zone::Public),
     };
+    let unknown = || Box::new(UnknownName(name.to_owned()));
+    let found: Vec<SocketAddr> = match tokio::net::lookup_host((name, 0)).await {
+        Ok(found) => found.collect(),
+        Err(error) if says_unknown(&error.to_string()) => return Err(unknown()),
+        Err(error) => return Err(error.into()),
+    };
+    if found.is_empty() {
+        return Err(unknown());
+    }
     let (mut allowed, mut refused) = (Vec::new(), None);
-    for address in tokio::net::lookup_host((name, 0)).await? {
+    for address in found {
         match admit(&address) {
             Ok(()) => allowed.push(address),
             Err(zone) => refused = refused.or(Some(zone)),
@@ -68,6 +100,21 @@ fn out_of(zone: Zone, nearest: Zone) -> Result<(), Zone> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_name_that_is_not_there_is_unknown() {
+        for words in ["failed to lookup address information: Name or service not known", "Name does not resolve"] {
+            assert!(says_unknown(words), "{words}");
+        }
+        for words in [
+            "failed to lookup address information: Temporary failure in name resolution",
+            "Non-recoverable failure in name resolution",
+            "Try again",
+            "System error",
+        ] {
+            assert!(!says_unknown(words), "{words}");
+        }
+    }
 
     async fn resolved(name: &str) -> Result<usize, String> {
         admitted(name, None).await.map(|found| found.len()).map_err(|e| e.to_string())

@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::dead_letter;
 use super::lifecycle::{self, Action, State, Stop};
 use super::shared::Shared;
+use super::slots::Place;
 use super::stage_times::StageTimes;
 use crate::protocol::{Code, DeploymentId, Failure, Job, JobRejected, LogSink, LogType, Outcome};
 use crate::queue::{Adopted, Claim, ClaimFate, Fenced, Queue, TakenOver, Telling};
@@ -28,10 +29,28 @@ pub(super) struct Attempt {
     _for_others: Arc<Redactor>,
     pub(super) report: Arc<JobReport>,
     stage_times: Mutex<StageTimes>,
+    pub(super) origin: Origin,
 }
 
-/// Drives the claim to its end. `slot` is given back as soon as the build itself is over. `stops`: from the supervisor.
-pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphorePermit>, stops: mpsc::Receiver<Stop>) {
+/// How this process came by a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Queue,
+    /// An earlier process of this host had claimed it.
+    Resumed,
+}
+
+/// A claim whose work begins.
+pub struct Begun {
+    pub claim: Claim,
+    pub origin: Origin,
+    /// Where there is something to build. Given back as soon as the build itself is over.
+    pub place: Option<Place>,
+}
+
+/// Drives the claim to its end. `stops`: from the supervisor.
+pub async fn run(shared: Arc<Shared>, begun: Begun, stops: mpsc::Receiver<Stop>) {
+    let Begun { claim, origin, place } = begun;
     let job = read_job(&shared, &claim);
     let Some((claim, deployment)) = named(&shared, claim, &job).await else { return };
     let (redactor, for_others) = match &job {
@@ -44,10 +63,11 @@ pub async fn run(shared: Arc<Shared>, claim: Claim, slot: Option<OwnedSemaphoreP
     let Some(report) = open_report(&shared, &claim, &deployment, &redactor).await else {
         return;
     };
-    let attempt = Attempt { shared, claim, deployment, redactor, _for_others: for_others, report, stage_times: Mutex::default() };
+    let attempt =
+        Attempt { shared, claim, deployment, redactor, _for_others: for_others, report, stage_times: Mutex::default(), origin };
     attempt.say_what_is_missing();
     let (state, action) = attempt.begin(&job);
-    attempt.drive(state, action, job.ok(), slot, stops).await;
+    attempt.drive(state, action, job.ok(), place, stops).await;
 }
 
 /// The claim with the deployment that it is fenced by and told as. `None`: there is nobody to tell, and the element is gone.
@@ -210,14 +230,18 @@ impl Attempt {
         mut state: State,
         mut action: Action,
         job: Option<Job>,
-        slot: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         mut stops: mpsc::Receiver<Stop>,
     ) {
         if let (State::Building { .. }, Some(job)) = (&state, job) {
-            (state, action) = self.building(state, &job, &mut stops).await;
+            // What the supervisor starts without a place has nothing to build.
+            let place = place.unwrap_or_else(Place::of_its_own);
+            (state, action) = self.building(state, &job, &place, &mut stops).await;
+            // The end may have to wait for the dashboard; the next build does not.
+            drop(place);
+        } else {
+            drop(place);
         }
-        // The end may have to wait for the dashboard; the next build does not.
-        drop(slot);
         self.ending(state, action, &mut stops).await;
     }
 }

@@ -11,12 +11,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Origin};
 use super::health;
 use super::lifecycle::{self, Action, Event, State, Stop};
 use super::pipeline::{Pipeline, Step};
 use super::retry::RetryPolicy;
+use super::shared::Shared;
 use super::silence::Listening;
+use super::slots::Place;
 use super::stage_limits;
 use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome, safe_text};
 use crate::queue::ClaimFate;
@@ -40,7 +42,13 @@ const ENGINE_ASKED_AFTER: Duration = Duration::from_secs(60);
 
 impl Attempt {
     /// The build: returns when nothing of it is left on this host.
-    pub(super) async fn building(&self, mut state: State, job: &Job, stops: &mut mpsc::Receiver<Stop>) -> (State, Action) {
+    pub(super) async fn building(
+        &self,
+        mut state: State,
+        job: &Job,
+        place: &Place,
+        stops: &mut mpsc::Receiver<Stop>,
+    ) -> (State, Action) {
         self.report.status(DeploymentStatus::Building);
         self.announce();
         let config = &self.shared.config.worker;
@@ -59,7 +67,7 @@ impl Attempt {
         // Whatever ends this task, a panic too, ends what the stages have begun.
         let _stops_the_stages = ctx.cancel.clone().drop_guard();
         let live = self.shared.housekeeper.live.enter(&self.deployment, self.claim.attempt);
-        let pipeline = self.pipeline(job, &ctx, &step);
+        let pipeline = self.pipeline(job, &ctx, &step, place);
         tokio::pin!(pipeline);
         let deadline = sleep_until(Instant::now() + build_timeout);
         tokio::pin!(deadline);
@@ -195,14 +203,13 @@ impl Attempt {
     }
 
     fn announce(&self) {
-        let host = &self.shared.host;
-        let attempt = self.claim.attempt;
-        if attempt > 1 {
-            let before = match &self.claim.taken_over {
-                Some(dead) => format!("attempt {} on {} ended without an end, its worker is gone", dead.attempt, dead.host),
-                None => "the one before it was stopped, or the deployment was pushed again".to_owned(),
-            };
+        let (host, attempt) = (&self.shared.host, self.claim.attempt);
+        if let Some(before) = self.before() {
             self.report.line(LogType::Warning, &format!("Attempt {attempt} starts on {host}: {before}."));
+        }
+        if self.claim.fate == ClaimFate::BuildAlone {
+            let text = format!("Two attempts ended with a dead worker: this one builds alone on {host}.");
+            self.report.line(LogType::Warning, &text);
         }
         if let Some(warning) = self.redactor.warning() {
             self.report.line(LogType::Warning, &warning);
@@ -210,12 +217,34 @@ impl Attempt {
         tracing::info!(attempt, "build starts");
     }
 
-    async fn pipeline(&self, job: &Job, ctx: &StageContext, step: &watch::Sender<Step>) -> Result<Outcome, Failure> {
+    /// What became of the attempt before this one, if there was one.
+    fn before(&self) -> Option<String> {
+        match (&self.claim.taken_over, self.origin) {
+            (Some(dead), _) => Some(format!("attempt {} was taken over from {}, whose worker is gone", dead.attempt, dead.host)),
+            (None, Origin::Resumed) => Some("this host's worker was started again in the middle of the one before".to_owned()),
+            (None, Origin::Queue) => match &self.claim.requeued_by {
+                Some(host) => {
+                    Some(format!("the one before went back to the queue on {host}, which shut down or had no room for it"))
+                }
+                None if self.claim.attempt > 1 => Some("the deployment was pushed again".to_owned()),
+                None => None,
+            },
+        }
+    }
+
+    async fn pipeline(
+        &self,
+        job: &Job,
+        ctx: &StageContext,
+        step: &watch::Sender<Step>,
+        place: &Place,
+    ) -> Result<Outcome, Failure> {
         let config = &self.shared.config.worker;
         let policy = RetryPolicy { limit: config.retry_limit, window: config.retry_window };
+        let Shared { stages, host, gate, .. } = &*self.shared;
         let run = async {
-            let _turn = self.turn(&ctx.cancel).await?;
-            Pipeline { stages: &self.shared.stages, job, ctx, policy, step }.run(&self.shared.gate).await
+            let pipeline = Pipeline { stages, job, ctx, policy, step, place, traffic: Arc::default(), host };
+            pipeline.run(gate).await
         };
         let ended = AssertUnwindSafe(run.boxed()).catch_unwind().await.unwrap_or_else(|_| {
             Err(Failure::new(
@@ -235,29 +264,6 @@ impl Attempt {
         let mask = |text: &str| self.shared.for_others.redact(&self.redactor.redact(&safe_text(text))).into_owned();
         Failure { cause: mask(&failure.cause), way_out: mask(&failure.way_out), ..failure }
     }
-
-    /// A build's turn: beside the others, or alone for a job that has ended with dead workers before.
-    async fn turn(&self, cancel: &CancellationToken) -> Result<Turn, Failure> {
-        let alone = self.shared.alone.clone();
-        let turn = async {
-            if self.claim.fate == ClaimFate::BuildAlone {
-                self.report
-                    .line(LogType::Warning, "Two attempts ended with a dead worker: this one waits to build alone on its host.");
-                Turn::Alone { _guard: alone.write_owned().await }
-            } else {
-                Turn::Beside { _guard: alone.read_owned().await }
-            }
-        };
-        tokio::select! {
-            turn = turn => Ok(turn),
-            () = cancel.cancelled() => Err(Failure::interrupted()),
-        }
-    }
-}
-
-enum Turn {
-    Alone { _guard: tokio::sync::OwnedRwLockWriteGuard<()> },
-    Beside { _guard: tokio::sync::OwnedRwLockReadGuard<()> },
 }
 
 fn too_long(limit: Duration, step: Step) -> Failure {

@@ -86,7 +86,10 @@ impl Attempt {
                 Some(Event::Closed)
             }
             Action::GiveBack => {
-                self.report.line(LogType::Warning, "The worker is shutting down: the deployment goes back to the queue.");
+                self.report.line(
+                    LogType::Warning,
+                    &format!("The worker on {} is shutting down: the deployment goes back to the queue.", self.shared.host),
+                );
                 self.report.give_back().await;
                 let given = self.shared.until_redis_answers("a job's return", || queue.give_back(&self.claim)).await?;
                 tracing::info!(given, "the worker shuts down: the job goes back to the head of the queue");

@@ -1,5 +1,6 @@
 //! The daemon: supervisor, the life of a job, the order of the stages.
 
+mod alone;
 mod attempt;
 mod building;
 mod check;
@@ -19,6 +20,7 @@ mod shared;
 mod signals;
 mod silence;
 mod single_build;
+mod slots;
 mod stage_limits;
 mod stage_times;
 mod startup;

@@ -15,10 +15,11 @@ use super::pipeline::{Pipeline, Stages, Step};
 use super::retry::RetryPolicy;
 use super::signals::Signals;
 use super::single_build::{BuildFrom, SingleBuild};
+use super::slots::Place;
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
-use crate::peer::Peers;
+use crate::peer::{OperatorHosts, Peers};
 use crate::protocol::{
     BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_text,
 };
@@ -95,6 +96,8 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     let buildpacks =
         BuildpacksStage::new(config.buildpacks.clone(), &config.build, engine.clone(), owner, cache.join("buildpacks"));
     let image_max = config.build.image_max_bytes;
+    let operator_hosts =
+        OperatorHosts::new(&config.worker, &config.git, &config.build, &config.buildpacks, config.registry.as_ref());
     let registry = config
         .registry
         .clone()
@@ -120,8 +123,16 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
     if let Some(warning) = ctx.redactor.warning() {
         ctx.warn(warning);
     }
-    let stages =
-        Stages { source, context, dockerfile, buildpacks, registry, peers: Peers::default(), health: HostHealth::default() };
+    let stages = Stages {
+        source,
+        context,
+        dockerfile,
+        buildpacks,
+        registry,
+        peers: Peers::default(),
+        operator_hosts,
+        health: HostHealth::default(),
+    };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();
     if tokio::time::timeout(Duration::from_secs(30), ctx.tasks.wait()).await.is_err() {
@@ -133,7 +144,9 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
 async fn build(stages: &Stages, request: &SingleBuild, job: &Job, ctx: &StageContext) -> Result<Made, Failure> {
     let (step, _at) = watch::channel(Step::Source);
     let policy = RetryPolicy { limit: request.config.worker.retry_limit, window: Duration::ZERO };
-    let pipeline = Pipeline { stages, job, ctx, policy, step: &step };
+    let place = Place::of_its_own();
+    let pipeline =
+        Pipeline { stages, job, ctx, policy, step: &step, place: &place, traffic: Arc::default(), host: "this machine" };
     let tree = match &request.from {
         BuildFrom::Url { .. } => pipeline.fetch().await?,
         BuildFrom::Folder(path) => Arc::new(local_tree(stages, path, request, ctx).await?),

@@ -8,22 +8,30 @@ use tokio::sync::{Mutex, watch};
 
 use super::health::HostHealth;
 use super::retry::{RetryPolicy, longest_wait};
+use super::slots::Place;
 use super::way::{self, Way};
 use crate::context::{BuildContext, ContextStage};
-use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage};
-use crate::peer::{Peer, Peers, RETRY_AFTER_MAX, Turn};
-use crate::protocol::{Code, Evidence, Failure, Job};
+use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage, images_of};
+use crate::peer::{OperatorHosts, Peer, Peers, RETRY_AFTER_MAX, Turn, blames_a_host, image_host, settle};
+use crate::protocol::{Blame, Code, Evidence, Failure, Job};
 use crate::queue::{Gate, GateState};
 use crate::registry::{PushedImage, RegistryStage, attempt_tag};
-use crate::source::{GitSourceStage, SourceTree, host_of};
+use crate::source::{GitSourceStage, SourceTree, Traffic, host_of};
 use crate::stage::StageContext;
+
+/// A host that a job names is watched at this interval: where it lets the job wait, the slot goes to another job.
+const HOST_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes that such a host has to send in that time, or the job counts as waiting for it.
+const LEAST_RATE: u64 = 64 * 1024;
 
 /// Where a job is on its way. `Display` is what a time-out names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Waiting to build beside others, or alone.
+    /// Waiting for a slot.
     Turn,
     Source,
+    /// Asking the registries of its base images.
+    Images,
     Context,
     Build,
     /// The buildpacks' phases up to the export.
@@ -49,6 +57,7 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Step::Turn => "waiting for its turn",
             Step::Source => "fetching the commit",
+            Step::Images => "asking the registries of its images",
             Step::Context => "preparing the build context",
             Step::Build => "building the image",
             Step::Buildpacks => "building with buildpacks",
@@ -72,6 +81,8 @@ pub struct Stages {
     pub peers: Peers,
     /// Whether this host can build at all.
     pub health: HostHealth,
+    /// Tells the operator's hosts from those that a job names.
+    pub operator_hosts: OperatorHosts,
 }
 
 /// One run of the stages for one attempt.
@@ -82,6 +93,12 @@ pub struct Pipeline<'a> {
     pub policy: RetryPolicy,
     /// Told where the job is.
     pub step: &'a watch::Sender<Step>,
+    /// Its slot, while it holds one.
+    pub place: &'a Place,
+    /// What its fetch receives.
+    pub traffic: Arc<Traffic>,
+    /// This build host, in the words of the log.
+    pub host: &'a str,
 }
 
 impl Pipeline<'_> {
@@ -96,8 +113,8 @@ impl Pipeline<'_> {
         let registry = self.stages.registry.as_ref().ok_or_else(no_registry)?;
         match self.choose(&tree) {
             Way::Dockerfile => {
-                let image = self.build_tree(tree).await?;
-                let pushed = self.push(registry, &image, gate).await;
+                let image = Box::pin(self.build_tree(tree)).await?;
+                let pushed = Box::pin(self.push(registry, &image, gate)).await;
                 self.discard(&image).await;
                 pushed
             }
@@ -159,11 +176,25 @@ impl Pipeline<'_> {
         if let Some(warning) = self.job.unsupported_warning() {
             self.ctx.warn(warning);
         }
-        let fetch = || self.stages.source.fetch(&self.job.git, &self.job.branch, &self.job.commit, self.ctx);
+        let Job { git, branch, commit, .. } = self.job;
+        let fetch = || self.stages.source.fetch_watched(git, branch, commit, self.ctx, &self.traffic);
         Ok(Arc::new(self.retrying(Step::Source, fetch).await?))
     }
 
+    /// Makes sure that the registries that only this job names answer: a build that waits for one would hold its slot for nothing.
+    async fn reach_images(&self, tree: Arc<SourceTree>) -> Result<(), Failure> {
+        let Some(dockerfile) = self.stages.context.dockerfile(tree, self.job, self.ctx).await else { return Ok(()) };
+        let mut images = images_of(&dockerfile);
+        images.retain(|image| self.stages.operator_hosts.of_host(&image_host(image)) == Blame::Job);
+        if images.is_empty() {
+            return Ok(());
+        }
+        let images = images.as_slice();
+        self.retrying(Step::Images, || self.stages.dockerfile.registries_answer(images, self.ctx)).await
+    }
+
     async fn build_tree(&self, tree: Arc<SourceTree>) -> Result<BuiltImage, Failure> {
+        self.reach_images(tree.clone()).await?;
         self.retrying(Step::Build, || {
             let tree = tree.clone();
             async move {
@@ -194,12 +225,11 @@ impl Pipeline<'_> {
         mut stage: impl FnMut() -> F,
     ) -> Result<T, Failure> {
         self.retrying(step, || {
-            let (mut gate, tried) = (gate.clone(), stage());
+            let (mut gate, tried) = (gate.clone(), Box::pin(stage()));
             async move {
                 if gate.state() == GateState::Shut {
-                    self.step.send_replace(Step::Gate);
                     self.ctx.warn("Redis does not answer, so this worker cannot prove that the job is still its own: nothing leaves the host until it does.");
-                    self.unless_stopped(gate.open()).await?;
+                    self.wait_at(&mut gate).await?;
                     self.step.send_replace(step);
                 }
                 tried.await
@@ -208,27 +238,55 @@ impl Pipeline<'_> {
         .await
     }
 
-    /// Tries a stage again as the policy says. Each new try is told in the job's log with the reason.
+    /// Waits at the gate without a slot, and comes back through it with one.
+    async fn wait_at(&self, gate: &mut Gate) -> Result<(), Failure> {
+        while gate.state() == GateState::Shut {
+            self.step.send_replace(Step::Gate);
+            self.place.release();
+            self.unless_stopped(gate.open()).await?;
+            self.take_a_slot().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a slot, unless the job holds one.
+    async fn take_a_slot(&self) -> Result<(), Failure> {
+        if self.place.holds_a_slot() {
+            return Ok(());
+        }
+        self.step.send_replace(Step::Turn);
+        self.unless_stopped(self.place.regain()).await
+    }
+
+    /// Tries a stage again as the policy says. Each new try is told in the job's log with the reason. No slot is held in between.
     async fn retrying<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         step: Step,
         mut stage: impl FnMut() -> F,
     ) -> Result<T, Failure> {
         let peers = self.peers_of(step);
+        let asks_host_of_job = self.asks_host_of_job(step);
         let mut first_failure: Option<Instant> = None;
         let mut tries = 0;
         loop {
             let turn = self.turn(&peers, &mut first_failure, tries).await?;
+            if !asks_host_of_job {
+                self.take_a_slot().await?;
+            }
             self.step.send_replace(step);
-            let mut result = stage().await;
+            // Boxed, as a stage's future is large and lies below several others.
+            let trying = Box::pin(stage());
+            let mut result = if asks_host_of_job { self.unless_it_waits(step, trying).await } else { trying.await };
             tries += 1;
             if let Err(failure) = &mut result {
+                self.settle_blame(step, failure);
                 self.check_hearsay(failure).await;
             }
             let of_peer = self.stages.peers.ended(turn, &peers, result.as_ref().err(), |n| full_jitter(longest_wait(n)));
             let failure = match result {
                 Ok(value) => {
                     self.build_succeeded(step);
+                    self.place.waits_for(None);
                     return Ok(value);
                 }
                 Err(failure) => failure,
@@ -238,14 +296,25 @@ impl Pipeline<'_> {
                 return Err(failure);
             }
             let since = first_failure.get_or_insert_with(Instant::now).elapsed();
-            let Some(longest) = self.policy.next(&failure, tries, since) else {
+            let again = self.policy.next(&failure, tries, since);
+            let Some(longest) = again.filter(|_| failure.blame == Blame::Operator || !self.place.is_crowded()) else {
+                if again.is_some() {
+                    self.ctx.warn("It is not tried again: many jobs of this host wait for servers that do not answer.");
+                }
                 return Err(failure);
             };
             // Where a peer is to blame its wait counts, for all jobs together, as long as this one is patient.
             let of_peer = of_peer.filter(|_| since < self.policy.patience());
             let asked = failure.retry_after.map(|asked| asked.min(RETRY_AFTER_MAX));
             let wait = of_peer.unwrap_or_else(|| full_jitter(longest).max(asked.unwrap_or_default()));
-            self.ctx.warn(format!("{failure} Trying again in {:.1} s ({step}, try {}).", wait.as_secs_f32(), tries + 1));
+            self.ctx.warn(format!(
+                "{failure} Trying again in {:.1} s on {} ({step}, try {}).",
+                wait.as_secs_f32(),
+                self.host,
+                tries + 1
+            ));
+            self.place.release();
+            self.place.waits_for(of_peer.and_then(|_| self.stages.peers.away(&peers)).filter(Peer::is_needed_by_all));
             if of_peer.is_none() {
                 if asked.is_some() {
                     self.step.send_replace(Step::Peer);
@@ -258,6 +327,48 @@ impl Pipeline<'_> {
     fn build_succeeded(&self, step: Step) {
         if matches!(step, Step::Build | Step::Buildpacks) {
             self.stages.health.build_succeeded();
+        }
+    }
+
+    /// Follows what asks a host that the job names: where that host lets it wait, the job's slot is free meanwhile.
+    async fn unless_it_waits<T>(&self, step: Step, asking: impl Future<Output = T>) -> T {
+        tokio::pin!(asking);
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + HOST_PATIENCE, HOST_PATIENCE);
+        let mut before = 0;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut asking => return done,
+                _ = look.tick() => {
+                    let received = self.traffic.received();
+                    if step != Step::Source || !self.traffic.is_working_since(before, LEAST_RATE) {
+                        self.place.release();
+                    }
+                    before = received;
+                }
+            }
+        }
+    }
+
+    /// Whose part failed: decided here, where it is known which host was asked.
+    fn settle_blame(&self, step: Step, failure: &mut Failure) {
+        if !blames_a_host(failure.code) {
+            return;
+        }
+        let hosts = &self.stages.operator_hosts;
+        let blame = match (step, &failure.host) {
+            (Step::Source, _) => hosts.of_git(&self.job.git.url),
+            (_, Some(host)) => hosts.of_host(host),
+            (_, None) => Blame::Operator,
+        };
+        *failure = settle(failure.clone(), blame);
+    }
+
+    fn asks_host_of_job(&self, step: Step) -> bool {
+        match step {
+            Step::Source => self.stages.operator_hosts.of_git(&self.job.git.url) == Blame::Job,
+            Step::Images => true,
+            _ => false,
         }
     }
 
@@ -286,6 +397,8 @@ impl Pipeline<'_> {
         let Some(away) = self.stages.peers.away(peers) else {
             return Ok(Turn::default());
         };
+        self.place.release();
+        self.place.waits_for(Some(away.clone()).filter(Peer::is_needed_by_all));
         if tries == 0 {
             // What others found is not this job's time.
             self.step.send_replace(Step::Peer);
@@ -310,10 +423,12 @@ impl Pipeline<'_> {
     /// Whom a stage talks to.
     fn peers_of(&self, step: Step) -> Vec<Peer> {
         match step {
+            // A host that the job names is its own affair: its tries are few, and no other job waits for what comes of them.
+            Step::Source if self.asks_host_of_job(step) => Vec::new(),
             Step::Source => vec![Peer::Git(host_of(&self.job.git.url))],
             Step::Build => vec![Peer::Engine],
             Step::Buildpacks | Step::Export | Step::Push => vec![Peer::Engine, Peer::Registry],
-            Step::Turn | Step::Context | Step::Gate | Step::Peer => Vec::new(),
+            Step::Turn | Step::Images | Step::Context | Step::Gate | Step::Peer => Vec::new(),
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::peer::blames_a_peer;
-use crate::protocol::{Code, Evidence, Failure};
+use crate::protocol::{Blame, Code, Evidence, Failure};
 
 /// How often and how long stages are tried again.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     /// Tries of one stage when the peer answered with an error, the first included.
     pub limit: u32,
-    /// How long a stage keeps trying while its peer cannot be reached at all, from the first failure on.
+    /// How long a stage keeps trying while a part of the operator's cannot be reached at all, from the first failure on.
     pub window: Duration,
 }
 
@@ -27,7 +27,14 @@ impl RetryPolicy {
             // Somebody has to change a setting first.
             Code::RegistrySettings => false,
             Code::WorkerInternal => false,
-            code if away(code) && failure.evidence != Evidence::Hearsay && since < self.window => true,
+            // A host that a job names may be down for good: it has no window, whoever waits for it.
+            code if away(code)
+                && failure.blame == Blame::Operator
+                && failure.evidence != Evidence::Hearsay
+                && since < self.window =>
+            {
+                true
+            }
             _ => failure.is_retryable() && tries < self.limit,
         };
         again.then(|| longest_wait(tries.saturating_sub(1)))
@@ -81,6 +88,17 @@ mod tests {
         assert!(wait(Code::GitStalled, 20, 600).is_some(), "a server that hangs is as far away as one that refuses");
         assert_eq!(wait(Code::RegistryUnreachable, 40, 901), None);
         assert!(wait(Code::RegistryStalled, 9, 600).is_some());
+    }
+
+    #[test]
+    fn a_host_that_the_job_names_has_a_bounded_number_of_tries() {
+        let again = |code, tries| {
+            let failure = Failure { blame: Blame::Job, ..Failure::new(code, "", "") };
+            POLICY.next(&failure, tries, Duration::ZERO).is_some()
+        };
+        for code in [Code::GitUnreachable, Code::GitStalled, Code::BuildPullUnreachable] {
+            assert_eq!([again(code, 3), again(code, 4)], [true, false], "{code}");
+        }
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::RwLock;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::pipeline::{Stages, full_jitter};
+use super::slots::Slots;
 use crate::config::Config;
 use crate::housekeeping::Housekeeper;
 use crate::queue::{Gate, Queue, QueueError};
@@ -26,8 +26,8 @@ pub struct Shared {
     pub secrets: Arc<ActiveSecrets>,
     /// What is masked of each job in the logs of the others.
     pub for_others: Arc<ActiveSecrets>,
-    /// Builds hold it for reading; a job that has killed workers before holds it for writing: it builds alone.
-    pub alone: Arc<RwLock<()>>,
+    /// How many jobs may build at once.
+    pub slots: Arc<Slots>,
     /// Trips when the drain is over: effects that are still waiting for a peer leave their job to the next start.
     pub halt: CancellationToken,
     pub housekeeper: Housekeeper,

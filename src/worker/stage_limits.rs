@@ -13,7 +13,7 @@ pub fn limit(timeouts: &StageTimeouts, step: Step) -> Option<(Duration, &'static
         Step::Context => (timeouts.context, "CONTEXT_TIMEOUT"),
         Step::Build => (timeouts.image, "IMAGE_TIMEOUT"),
         Step::Push => (timeouts.push, "PUSH_TIMEOUT"),
-        Step::Turn | Step::Gate | Step::Peer | Step::Buildpacks | Step::Export => return None,
+        Step::Turn | Step::Images | Step::Gate | Step::Peer | Step::Buildpacks | Step::Export => return None,
     };
     (!time.is_zero()).then_some((time, key))
 }

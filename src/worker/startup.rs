@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +15,7 @@ use super::journals;
 use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
 use super::signals::Signals;
+use super::slots::Slots;
 use super::supervisor::Supervisor;
 use super::systemd;
 use crate::config::{Config, RegistryConfig, WorkerConfig};
@@ -23,7 +23,7 @@ use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
-use crate::peer::Peers;
+use crate::peer::{OperatorHosts, Peers};
 use crate::protocol::Code;
 use crate::queue::{Claim, IdentityError, IdentityLock, Queue, WorkerIdentity};
 use crate::registry::{self, RegistryStage, STALL_TIMEOUT};
@@ -112,6 +112,7 @@ async fn start(
             return Exit::Ok;
         }
     }
+    let slots = Slots::new(config.worker.max_concurrent_builds);
     let shared = Arc::new(Shared {
         config,
         host: identity.host.clone(),
@@ -121,7 +122,7 @@ async fn start(
         stages,
         secrets,
         for_others: Arc::default(),
-        alone: Arc::new(RwLock::new(())),
+        slots,
         halt: halt.clone(),
         housekeeper,
     });
@@ -204,6 +205,13 @@ fn stages(
         ),
         peers: Peers::default(),
         health: HostHealth::default(),
+        operator_hosts: OperatorHosts::new(
+            &config.worker,
+            &config.git,
+            &config.build,
+            &config.buildpacks,
+            Some(&config.registry),
+        ),
     })
 }
 

@@ -2,19 +2,21 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::attempt;
+use super::alone::{OFFERED_FOR, Verdict, WaitingAlone};
+use super::attempt::{self, Begun, Origin};
 use super::job_tasks::{AfterPanic, Ended, JobTasks, after_panic};
 use super::lifecycle::{self, Stop};
 use super::returning::return_unbegun;
 use super::shared::Shared;
 use super::signals::Signals;
+use super::slots::{Company, Place};
 use super::systemd;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;
@@ -29,11 +31,18 @@ const RETURNS_ARE_NOT_RETRIED: u32 = 2;
 /// How often a worker that may not claim looks again.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How long a claim stays here while nothing may begin for another reason than that the slots are taken: it may be over in a moment.
+const STAYS_WHILE_PAUSED: Duration = Duration::from_secs(5);
+
 pub struct Supervisor {
     shared: Arc<Shared>,
-    slots: Arc<Semaphore>,
-    /// Claimed and to be built as soon as that may be, oldest first: before the restart, or while it was not known yet that it may not.
-    waiting: VecDeque<Claim>,
+    /// Claimed and not begun, oldest first. What cannot begin goes back to the queue; only what has to build alone may stay.
+    waiting: VecDeque<Waiting>,
+    alone: WaitingAlone,
+    /// Nothing is claimed before that: a claim was offered to the other hosts.
+    claims_from: Instant,
+    /// A claim that has to build alone has waited for long: nothing more is claimed until it has begun.
+    reserved: bool,
     attempts: JobTasks<InHand>,
     said: Said,
 }
@@ -42,6 +51,13 @@ pub struct Supervisor {
 struct InHand {
     claim: Claim,
     stop: mpsc::Sender<Stop>,
+}
+
+/// A claim that has not begun.
+struct Waiting {
+    claim: Claim,
+    origin: Origin,
+    since: Instant,
 }
 
 /// What was said last of whether jobs are claimed.
@@ -55,13 +71,20 @@ enum Said {
 
 impl Supervisor {
     pub fn new(shared: Arc<Shared>, resumed: Vec<Claim>) -> Self {
-        let slots = Arc::new(Semaphore::new(shared.config.worker.max_concurrent_builds));
-        let mut supervisor = Self { shared, slots, waiting: VecDeque::new(), attempts: JobTasks::default(), said: Said::Nothing };
+        let mut supervisor = Self {
+            shared,
+            waiting: VecDeque::new(),
+            alone: WaitingAlone::default(),
+            claims_from: Instant::now(),
+            reserved: false,
+            attempts: JobTasks::default(),
+            said: Said::Nothing,
+        };
         for claim in resumed {
             match claim.fate {
-                ClaimFate::Build | ClaimFate::BuildAlone => supervisor.waiting.push_back(claim),
+                ClaimFate::Build | ClaimFate::BuildAlone => supervisor.wait_to_begin(claim, Origin::Resumed),
                 // Only its end is to be told.
-                _ => supervisor.start(claim, None),
+                _ => supervisor.start(Begun { claim, origin: Origin::Resumed, place: None }),
             }
         }
         supervisor
@@ -69,27 +92,26 @@ impl Supervisor {
 
     /// Claims and builds until a signal, then drains. Returns when nothing runs any more, or at once on the second signal.
     pub async fn run(mut self, mut notices: mpsc::Receiver<Notice>, signals: &mut Signals) -> Exit {
-        let mut slot: Option<OwnedSemaphorePermit> = None;
         let mut claim: Option<BoxFuture<'static, Claim>> = None;
         let mut look = tokio::time::interval(PAUSE);
         let mut health = self.shared.stages.health.watch();
+        let shared = self.shared.clone();
         loop {
-            let waiting_for_slot = slot.is_none();
-            let may_claim = self.may_claim();
-            if may_claim
-                && slot.is_some()
-                && let Some(waiting) = self.waiting.pop_front()
-            {
-                self.start(waiting, slot.take());
-                continue;
-            }
+            let slots_changed = shared.slots.changed();
+            tokio::pin!(slots_changed);
+            // From here on no change is missed.
+            slots_changed.as_mut().enable();
+            let may_work = self.may_work();
+            self.begin_or_give_back(may_work);
+            let may_claim = may_work && !self.reserved && Instant::now() >= self.claims_from && shared.slots.has_room();
             if !may_claim {
                 // What it has taken, if anything, goes back to the queue, or comes from the next call.
                 claim = None;
-            } else if slot.is_some() && claim.is_none() {
+            } else if claim.is_none() {
                 let queue = self.shared.queue.clone();
                 claim = Some(async move { queue.claim().await }.boxed());
             }
+            let claims_from = self.claims_from;
             tokio::select! {
                 biased;
                 () = signals.next() => break,
@@ -97,9 +119,10 @@ impl Supervisor {
                 Some(ended) = self.attempts.next_ended() => self.ended(ended),
                 claimed = async { match &mut claim { Some(claim) => claim.await, None => std::future::pending().await } } => {
                     claim = None;
-                    self.waiting.push_back(claimed);
+                    self.wait_to_begin(claimed, Origin::Queue);
                 }
-                free = self.slots.clone().acquire_owned(), if waiting_for_slot => slot = free.ok(),
+                () = slots_changed => {}
+                () = tokio::time::sleep_until(claims_from.into()), if claims_from > Instant::now() => {}
                 // A host that begins to fail takes nothing more, not even what it has asked for.
                 Ok(()) = health.changed() => {}
                 _ = look.tick() => {}
@@ -107,9 +130,9 @@ impl Supervisor {
         }
         // A claim whose answer is on its way goes back to the queue by itself.
         drop(claim);
-        drop(slot);
         self.shared.queue.stop_claiming().await;
-        self.return_what_waits();
+        let waiting = std::mem::take(&mut self.waiting);
+        self.give_back(waiting.into_iter().map(|waiting| waiting.claim).collect(), "whose worker is shutting down");
         let drain_takes = self.shared.config.worker.drain_timeout + LAST_WORDS;
         tokio::select! {
             code = self.drain(notices, signals) => code,
@@ -117,7 +140,8 @@ impl Supervisor {
         }
     }
 
-    fn may_claim(&mut self) -> bool {
+    /// Whether jobs may begin at all; says so when that changes.
+    fn may_work(&mut self) -> bool {
         let why_not = if self.attempts.len() >= MAX_UNTOLD + self.shared.config.worker.max_concurrent_builds {
             Some(format!("No job is claimed: {} ends are waiting to be told to the dashboard.", self.attempts.len()))
         } else if let Err(why) = self.shared.reporter.accepts_work() {
@@ -128,6 +152,10 @@ impl Supervisor {
             self.shared.stages.health.may_claim().err()
         };
         let may = why_not.is_none();
+        let why_not = why_not.or_else(|| self.shared.slots.why_not()).or_else(|| {
+            let why = "No job is claimed: one that has to build alone has waited for long, and begins when the running builds have ended.";
+            self.reserved.then(|| why.to_owned())
+        });
         self.shared.queue.allow_claims(may);
         let now = match &why_not {
             Some(why) => Said::Paused(why.replace(|c: char| c.is_ascii_digit(), "")),
@@ -147,8 +175,64 @@ impl Supervisor {
         may
     }
 
-    fn start(&mut self, claim: Claim, slot: Option<OwnedSemaphorePermit>) {
-        self.start_again(claim, 0, |shared, claim, stops| attempt::run(shared, claim, slot, stops));
+    fn wait_to_begin(&mut self, claim: Claim, origin: Origin) {
+        self.waiting.push_back(Waiting { claim, origin, since: Instant::now() });
+    }
+
+    /// What waits begins, or goes back to the queue at once, where another host may have room for it.
+    fn begin_or_give_back(&mut self, may_work: bool) {
+        self.reserved = false;
+        let (mut back, mut offered) = (Vec::new(), Vec::new());
+        for waiting in std::mem::take(&mut self.waiting) {
+            let company = match waiting.claim.fate {
+                ClaimFate::BuildAlone => Company::Alone,
+                _ => Company::Beside,
+            };
+            let needs_a_place = waiting.claim.deployment.is_some() && is_to_be_built(&waiting.claim);
+            let place: Option<Place> = if needs_a_place && may_work { self.shared.slots.begin(company) } else { None };
+            if place.is_some() || !needs_a_place {
+                let Waiting { claim, origin, .. } = waiting;
+                self.start(Begun { claim, origin, place });
+            } else if company == Company::Alone {
+                self.wait_or_offer(waiting, &mut offered);
+            } else if may_work || waiting.since.elapsed() >= STAYS_WHILE_PAUSED {
+                back.push(waiting.claim);
+            } else {
+                self.waiting.push_back(waiting);
+            }
+        }
+        self.give_back(back, "which has no slot for it now");
+        self.give_back(offered, "which is busy, while it has to build alone");
+    }
+
+    fn wait_or_offer(&mut self, waiting: Waiting, offered: &mut Vec<Claim>) {
+        let id = waiting.claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
+        match self.alone.decide(id, Instant::now()) {
+            Verdict::Offer => {
+                tracing::info!(deployment_id = id, "has to build alone, and this host is busy: offered to the other hosts");
+                self.claims_from = Instant::now() + OFFERED_FOR;
+                offered.push(waiting.claim);
+            }
+            verdict => {
+                self.reserved |= verdict == Verdict::Reserve;
+                self.waiting.push_back(waiting);
+            }
+        }
+    }
+
+    /// Claims that have not begun go back to the head of the queue, in their order. The drain waits for it like for a job.
+    fn give_back(&mut self, claims: Vec<Claim>, why: &'static str) {
+        let Some(first) = claims.first().cloned() else { return };
+        tracing::info!(jobs = claims.len(), "jobs that have not begun go back to the head of the queue");
+        self.start_again(first, RETURNS_ARE_NOT_RETRIED, |shared, _, _| return_unbegun(shared, claims, why));
+    }
+
+    fn start(&mut self, begun: Begun) {
+        if let Some(id) = &begun.claim.deployment {
+            self.alone.forget(id.as_str());
+        }
+        let Begun { claim, origin, place } = begun;
+        self.start_again(claim, 0, |shared, claim, stops| attempt::run(shared, Begun { claim, origin, place }, stops));
     }
 
     /// `panics`: of earlier tasks of this claim.
@@ -180,7 +264,9 @@ impl Supervisor {
             AfterPanic::Tell(outcome) => {
                 tracing::error!(deployment_id, "the task of this deployment panicked, it is ended now: {words}");
                 let claim = Claim { fate: ClaimFate::Ended(outcome), ..claim };
-                self.start_again(claim, panics, |shared, claim, stops| attempt::run(shared, claim, None, stops));
+                self.start_again(claim, panics, |shared, claim, stops| {
+                    attempt::run(shared, Begun { claim, origin: Origin::Queue, place: None }, stops)
+                });
             }
             AfterPanic::DeadLetter(failure) => {
                 tracing::error!(
@@ -204,7 +290,7 @@ impl Supervisor {
             Notice::Superseded { deployment, by } => (deployment, Stop::Cancelled(lifecycle::superseded(&by))),
             Notice::Lost(id) => (id, Stop::Lost),
             // Cancelled while it was queued: there is only its end to tell.
-            Notice::Claimed(claim) => return self.start(claim, None),
+            Notice::Claimed(claim) => return self.start(Begun { claim, origin: Origin::Queue, place: None }),
         };
         for InHand { claim, stop: tell } in self.attempts.claims() {
             if claim.deployment.as_ref() == Some(&deployment) {
@@ -221,22 +307,14 @@ impl Supervisor {
             Notice::Lost(id) => (id, None),
             Notice::Claimed(_) => return Some(notice),
         };
-        let Some(at) = self.waiting.iter().position(|claim| claim.deployment.as_ref() == Some(deployment)) else {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.claim.deployment.as_ref() == Some(deployment)) else {
             return Some(notice);
         };
-        let claim = self.waiting.remove(at)?;
+        let Waiting { claim, origin, .. } = self.waiting.remove(at)?;
         if let Some(fate) = fate {
-            self.start(Claim { fate, ..claim }, None);
+            self.start(Begun { claim: Claim { fate, ..claim }, origin, place: None });
         }
         None
-    }
-
-    /// What was claimed, or taken up at the start, and has not begun goes back to the head of the queue at once: another host starts it.
-    fn return_what_waits(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let Some(first) = waiting.front().cloned() else { return };
-        tracing::info!(jobs = waiting.len(), "stopping: jobs that have not begun go back to the queue");
-        self.start_again(first, RETURNS_ARE_NOT_RETRIED, |shared, _, _| return_unbegun(shared, waiting.into()));
     }
 
     /// Running builds may finish for `DRAIN_TIMEOUT`, then they are stopped and go back to the queue.
@@ -294,4 +372,8 @@ impl Supervisor {
         }
         true
     }
+}
+
+fn is_to_be_built(claim: &Claim) -> bool {
+    matches!(claim.fate, ClaimFate::Build | ClaimFate::BuildAlone)
 }

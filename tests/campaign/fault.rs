@@ -81,12 +81,14 @@ pub enum Fault {
     /// SIGSTOP of the job's worker for the time of an outage.
     Freeze,
     Away(Part, Break),
+    /// Other jobs come that name hosts of their own which are dead: two git servers and a registry.
+    DeadHosts,
 }
 
 impl Fault {
     pub fn all() -> Vec<Fault> {
         use Break::*;
-        let mut all = vec![Fault::Kill, Fault::Stop, Fault::Freeze];
+        let mut all = vec![Fault::Kill, Fault::Stop, Fault::Freeze, Fault::DeadHosts];
         for part in [Part::Redis, Part::Dashboard, Part::Registry, Part::Ecr, Part::Git, Part::Engine] {
             // What Redis says is no HTTP.
             let kinds: &[Break] =
@@ -106,6 +108,7 @@ impl Fault {
             Fault::Kill => "worker kill -9".to_owned(),
             Fault::Stop => "worker SIGTERM".to_owned(),
             Fault::Freeze => "worker SIGSTOP".to_owned(),
+            Fault::DeadHosts => "dead hosts of other jobs".to_owned(),
             Fault::Away(part, kind) => {
                 let kind = match kind {
                     Break::Refuse => "refuses",

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::fault::{Break, Part};
 use crate::support::{
-    Dashboard, Engine, Fault, Host, Job, Proxy, RedisServer, Registry, Repository, Trouble, Worker, WorkerOptions, parts,
+    BlackHole, Dashboard, Engine, Fault, Host, Job, Proxy, RedisServer, Registry, Repository, Trouble, Worker, WorkerOptions,
+    parts,
 };
 
 pub const QUEUE: &str = "builder-queue";
@@ -64,6 +65,8 @@ pub struct Fleet {
     pub repositories: Vec<Repository>,
     pub disturbances: Vec<(Instant, Instant)>,
     pub frozen: bool,
+    /// They stay as long as jobs may ask them.
+    black_holes: Vec<BlackHole>,
     /// The jobs may end in the dead letter: workers are killed at random moments.
     pub may_crash: bool,
     /// A failure with one of these codes is an end as it should be.
@@ -94,6 +97,7 @@ impl Fleet {
             repositories: Vec::new(),
             disturbances: Vec::new(),
             frozen: false,
+            black_holes: Vec::new(),
             may_crash: false,
             may_fail: Vec::new(),
             setup,
@@ -113,6 +117,8 @@ impl Fleet {
         let options = WorkerOptions::new(&self.redis, &self.dashboard)
             .set("API_URL", &self.dashboard.url_of(&name))
             .set("PULL_REGISTRIES", &pull)
+            // An outage of the git server is one of the operator's parts.
+            .set("UPSTREAM_HOSTS", &self.links.git.address())
             .engine(self.links.engine.socket())
             .redis("127.0.0.1", redis.port())
             .builds(self.setup.builds)
@@ -138,6 +144,19 @@ impl Fleet {
         self.jobs.push(Sent { job: job.clone(), lines, cancelled: false, superseded: false });
         let _: u64 = self.redis.command(&["RPUSH", QUEUE, &job.payload()]).await;
         job
+    }
+
+    /// Jobs that name hosts of their own: a git server that swallows connections, one that has no name, and a registry that refuses.
+    pub async fn push_jobs_of_dead_hosts(&mut self) {
+        self.may_fail.extend(["[git.unreachable]", "[git.host_unknown]", "[build.pull_unreachable]"]);
+        let hole = BlackHole::open().await;
+        let hello: &[(&str, &str)] = &[("Dockerfile", "FROM busybox:base\n")];
+        for url in [hole.url(), "http://nosuch.invalid".to_owned()] {
+            self.push(Repository::public(hello), 0, |job| job.git_at(&url, None)).await;
+        }
+        let dead_base: &[(&str, &str)] = &[("Dockerfile", "FROM 127.0.0.1:1/team/base:1\n")];
+        self.push(Repository::public(dead_base), 0, |job| job).await;
+        self.black_holes.push(hole);
     }
 
     pub async fn cancel(&mut self, job: &Job) {

@@ -129,6 +129,11 @@ async fn strike(fleet: &mut Fleet, fault: Fault, owner: usize, outage: Duration)
                 worker.thaw();
             }
         }
+        Fault::DeadHosts => {
+            fleet.note_disturbance(Duration::ZERO);
+            fleet.push_jobs_of_dead_hosts().await;
+            fleet.heal();
+        }
         Fault::Away(part, kind) => {
             fleet.note_disturbance(outage + Duration::from_secs(5));
             // What held the job in its stage goes, the part too.

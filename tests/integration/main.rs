@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "what was measured is printed, for `--nocapture`")]
 
+mod alone;
 mod broken_host;
 mod buildpacks;
 mod campaign_record;
@@ -18,6 +19,7 @@ mod fetched_secrets;
 mod git_sources;
 mod host_state;
 mod hostile;
+mod job_hosts;
 mod job_to_image;
 mod limits;
 mod long_run;

@@ -174,9 +174,9 @@ async fn a_git_server_that_answers_503_is_tried_again() {
 
 #[tokio::test]
 async fn jobs_wait_for_a_git_server_that_another_job_found_away_and_all_go_on_when_it_is_back() {
-    let mut rig = Rig::with(|options| options.builds(6)).await;
-    let repository = Repository::public(HELLO);
     let git = Proxy::tcp(&parts().git).await;
+    let mut rig = Rig::with(|options| options.builds(6).set("UPSTREAM_HOSTS", &git.address())).await;
+    let repository = Repository::public(HELLO);
     git.set(Fault::Refuse);
     let jobs: Vec<_> = (0..6).map(|_| Job::of(&repository).git_at(&git.url(), None)).collect();
     rig.push(&jobs[0]).await;

@@ -223,8 +223,8 @@ async fn a_server_that_is_not_there_and_a_name_that_does_not_exist_are_told_apar
     assert!(failure.cause.contains("cannot be reached") && failure.cause.contains("refused"), "{failure}");
     let url = "http://no-such-host.invalid/octo/hello.git".parse().unwrap();
     let failure = w.stage.tip(&url, "main").await.unwrap_err();
-    assert_eq!(failure.code, Code::GitUnreachable);
-    assert!(failure.cause.contains("cannot be resolved"), "{failure}");
+    assert_eq!(failure.code, Code::GitHostUnknown);
+    assert!(failure.cause.contains("no-such-host.invalid") && failure.cause.contains("cannot be resolved"), "{failure}");
 }
 
 #[tokio::test]

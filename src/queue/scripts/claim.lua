@@ -5,7 +5,8 @@
 --       8 how many at most
 -- Returns  none | fenced, nonce in the lease | parked, id, worker that has it, '1' if it took the place of another
 --          | for each job, in their order: claim, payload, its length, id, service, attempt, seq, fate, detail,
---            how many elements wait behind it, host and number of the attempt that ended there with a dead worker (or '', '')
+--            how many elements wait behind it, host and number of the attempt that ended there with a dead worker (or '', '');
+--            without a number: the host whose worker gave the job back
 --          fate: build | alone | cancelled | ended (outcome) | superseded (newer id) | crashed (count) | too_large
 -- More than one only of plain jobs: of different services, small, and none that a worker died with.
 -- Idempotent by the token: the same one again returns the same claims, so a lost reply loses no job. The caller has one call
@@ -46,7 +47,7 @@ local function say_job(payload, id, service, rec, waiting, crash)
   local fate, detail = decided(rec)
   if not fate then fate, detail = by_crashes(crash) end
   say(payload, digits(#payload), id, service or '', digits(rec.attempt), rec.seq, fate, detail, digits(waiting),
-    rec.lost_on or '', rec.lost_on and digits(rec.lost_attempt) or '')
+    rec.lost_on or rec.back_from or '', rec.lost_on and digits(rec.lost_attempt) or '')
 end
 
 -- what the last token claimed: the token, then id ('' for none) and attempt of each

@@ -13,13 +13,10 @@ redis.call('HLEN', workers)
 redis.call('HLEN', jobs)
 redis.call('HLEN', crashes)
 local now = math.floor(now_us() / 1000)
-local answer, seen = {'taken', ''}, 0
--- one call blocks Redis no longer than 8 MiB and one element take; no build was made of what is larger than 16 MiB, and none crashed by it
+local answer = {'taken', ''}
 for _ = 1, limit do
-  if seen > 8388608 then break end
   local payload = redis.call('LINDEX', claimed, -1)
   if not payload then break end
-  seen = seen + #payload
   local id, rec
   if #payload <= 16777216 then id = ids_of(payload) end
   if id then rec = read_record(jobs, id) end
@@ -28,12 +25,12 @@ for _ = 1, limit do
     redis.call('RPOP', claimed)
   else
     redis.call('LMOVE', claimed, queue, 'RIGHT', 'LEFT')
-    if not orderly and #payload <= 16777216 and not (rec and rec.outcome) then
+    if not orderly and not (rec and rec.outcome) then
       local sha = redis.sha1hex(payload)
       redis.call('HSET', crashes, sha, digits(crash_count(redis.call('HGET', crashes, sha)) + 1))
     end
     if rec then
-      rec.worker, rec.lost_on, rec.lost_attempt = '', host, rec.attempt
+      rec.worker, rec.lost_on, rec.lost_attempt, rec.back_from = '', host, rec.attempt, nil
       rec.hold_until = now + http
       write_record(jobs, id, rec)
     end

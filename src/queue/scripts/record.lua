@@ -10,6 +10,7 @@
 --   barred         true once a newer job has waited too long for it: it may post no BUILDED any more
 --   hold_until     ms; an attempt of it that was lost may still have a post on the way until then
 --   lost_on        host of the worker that died with it, and lost_attempt: which attempt that was
+--   back_from      host whose worker gave it back to the queue
 --   ended_at       ms; set once the job is over: the record stays for a while, so that a late cancel finds it
 --   builded        true once BUILDED may have reached the dashboard, whatever the end became after that
 --   waits_since    ms; since when its BUILDED waits for older jobs of the service
@@ -118,16 +119,18 @@ local function remove_claim(list, bytes, size)
   return 0
 end
 
--- The first element of a list among the first `limit` that is a job of that id. Redis tells no element's length and hands out no part of
--- one, so elements are read one at a time, and none after `bytes` are seen: at most `bytes` and one element are held.
+-- the first element of a list among the first `limit` that is a job of that id; looks at no more than `bytes` in all
 local function find_by_id(list, id, limit, bytes)
-  local quoted, seen = '"' .. id .. '"', 0
-  for at = 0, limit - 1 do
-    local element = redis.call('LINDEX', list, at)
-    if not element then return nil end
-    seen = seen + #element
-    if seen > bytes then return nil end
-    if string.find(element, quoted, 1, true) and ids_of(element) == id then return element end
+  local quoted, seen, at = '"' .. id .. '"', 0, 0
+  while at < limit do
+    local some = redis.call('LRANGE', list, at, math.min(at + 15, limit - 1))
+    for _, element in ipairs(some) do
+      seen = seen + #element
+      if seen > bytes then return nil end
+      if string.find(element, quoted, 1, true) and ids_of(element) == id then return element end
+    end
+    if #some < 16 then return nil end
+    at = at + 16
   end
   return nil
 end

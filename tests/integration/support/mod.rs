@@ -1,5 +1,6 @@
 //! What the tests stand on: the real parts, a recording dashboard, a fault proxy, the worker's process, and the leftover check.
 
+mod black_hole;
 mod dashboard;
 mod ecr;
 mod engine;
@@ -21,6 +22,8 @@ mod sleeper;
 mod unique;
 mod worker;
 
+#[allow(unused_imports, reason = "not every program needs it")]
+pub use black_hole::BlackHole;
 pub use dashboard::{Body, Dashboard, Post, Trouble};
 pub use ecr::lifecycle_policy;
 pub use engine::Engine;
