@@ -5,6 +5,7 @@ use std::sync::Arc;
 use git2::{ObjectType, Oid, Repository, RepositoryInitOptions};
 
 use super::acquire::Acquire;
+use super::attributes;
 use super::commit_object;
 use super::failures::{self, Trouble, printable};
 use super::generation::{Draft, Generation};
@@ -103,21 +104,23 @@ fn open_tree(order: &Order, session: &Session, generation: &Generation, commit: 
     let repository = Repository::open_bare(generation.repository())?;
     let (info, tree) = describe(&repository, commit)?;
     let walks = generation.walks();
-    let entries = match listing::load(&walks, tree) {
+    let odb = repository.odb()?;
+    let mut entries = match listing::load(&walks, tree) {
         Some(entries) => {
             order.limits.admit(&entries)?;
             entries
         }
         None => {
             let known = listing::latest(&walks).unwrap_or_default();
-            let odb = repository.odb()?;
             let entries = walk(&odb, tree, &known, order.limits, &session.cancel)?;
             listing::save(&walks, tree, &entries).map_err(|e| failures::cache_io("the walk of a tree cannot be kept", &e))?;
             entries
         }
     };
+    // Not kept with the walk: what a subtree's files become depends on the folders around it.
+    let warnings = attributes::apply(&odb, &mut entries, order.limits.file_bytes, &session.cancel)?;
     let objects = Objects::new(Store::Mirror(generation.clone()), order.limits.file_bytes);
-    Ok(SourceTree::new(info, entries, objects))
+    Ok(SourceTree::new(info, entries, warnings, objects))
 }
 
 /// What a log says of a commit, and its tree.

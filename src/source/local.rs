@@ -5,12 +5,12 @@ use std::path::Path;
 use git2::{ErrorClass, ErrorCode, Oid, Repository, StatusOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::SourceTree;
 use super::failures::{Trouble, printable};
 use super::fetch::describe;
 use super::history::{Peeled, peel};
 use super::objects::{Objects, Store};
 use super::walk::{Limits, walk};
+use super::{SourceTree, attributes};
 use crate::protocol::{Code, Failure};
 
 /// What is found at a path.
@@ -37,9 +37,11 @@ pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &C
     })?;
     let opened = (|| -> Result<SourceTree, Trouble> {
         let (info, tree) = describe(&repository, found)?;
-        let entries = walk(&repository.odb()?, tree, &[], limits, cancel)?;
+        let odb = repository.odb()?;
+        let mut entries = walk(&odb, tree, &[], limits, cancel)?;
+        let warnings = attributes::apply(&odb, &mut entries, limits.file_bytes, cancel)?;
         let objects = Objects::new(Store::Local(repository.path().to_owned()), limits.file_bytes);
-        Ok(SourceTree::new(info, entries, objects))
+        Ok(SourceTree::new(info, entries, warnings, objects))
     })();
     let tree = opened.map_err(|trouble| match trouble {
         Trouble::Failed(failure) => failure,

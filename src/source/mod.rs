@@ -2,10 +2,11 @@
 //!
 //! The way of a fetch: the host is admitted ([`site`], [`reach`]), the repository's mirror is locked ([`mirror`], [`generation`]), the server is
 //! asked for its refs ([`ls_refs`]), what is missing is fetched by libgit2 ([`acquire`]) through our own transport ([`transport`], [`http`]),
-//! and the commit's tree is walked ([`walk`], [`tree_object`]).
+//! and the commit's tree is walked ([`walk`], [`tree_object`]) and given the content that a checkout has ([`attributes`]).
 
 mod acquire;
 mod advertisement;
+mod attributes;
 mod commit_object;
 mod failures;
 mod fetch;
@@ -131,6 +132,7 @@ impl GitSourceStage {
         let task = ctx.tasks.spawn_blocking(move || fetch::run(&order, &session, &locked));
         let tree = told(task, ctx, || progress.line(&host)).await?;
         ctx.info(commit_line(&tree.commit));
+        tree.warnings.iter().for_each(|warning| ctx.warn(warning.clone()));
         Ok(tree)
     }
 
@@ -143,6 +145,7 @@ impl GitSourceStage {
         let task = ctx.tasks.spawn_blocking(move || local::open(&path, commit.as_deref(), limits, &cancel));
         let local = told(task, ctx, || "Reading the commit's tree".to_owned()).await?;
         ctx.info(commit_line(&local.tree.commit));
+        local.tree.warnings.iter().for_each(|warning| ctx.warn(warning.clone()));
         match local.uncommitted {
             0 => {}
             local::SHOWN_CHANGES => ctx.info("Changes of the work tree that are not committed are not built."),

@@ -2,8 +2,7 @@
 
 use std::cmp::Ordering;
 
-use git2::Oid;
-
+use super::attributes;
 use super::failures::printable;
 use super::objects::Objects;
 use crate::protocol::{Code, CommitSha, Failure};
@@ -63,22 +62,24 @@ impl Flaw {
 pub struct TreeEntry {
     pub path: String,
     pub kind: EntryKind,
-    /// The blob's object id, hexadecimal (the tree's for a directory).
+    /// What the content is known by: the blob's object id, hexadecimal (the tree's for a directory), and after it what a checkout changes.
     pub oid: String,
-    /// The blob's size in bytes; 0 for directories and submodules.
+    /// The content's size in bytes, as a checkout has it; 0 for directories and submodules.
     pub size: u64,
 }
 
 /// Readable from any thread; holds the mirror against eviction as long as it lives.
 pub struct SourceTree {
     pub commit: CommitInfo,
+    /// What the job's log has to say of the tree.
+    pub(super) warnings: Vec<String>,
     entries: Vec<TreeEntry>,
     objects: Objects,
 }
 
 impl SourceTree {
-    pub(super) fn new(commit: CommitInfo, entries: Vec<TreeEntry>, objects: Objects) -> Self {
-        Self { commit, entries, objects }
+    pub(super) fn new(commit: CommitInfo, entries: Vec<TreeEntry>, warnings: Vec<String>, objects: Objects) -> Self {
+        Self { commit, warnings, entries, objects }
     }
     /// All entries in BuildKit's order: depth first, siblings by name bytes, a directory before what is in it
     /// (so `a`, `a/b`, `a.c`: compare segment by segment).
@@ -94,14 +95,18 @@ impl SourceTree {
     pub fn read(&self, entry: &TreeEntry) -> Result<Vec<u8>, Failure> {
         self.look(entry, <[u8]>::to_vec)
     }
-    /// Shows the blob's bytes to `see`, at most `MAX_FILE_BYTES`; none for a directory or submodule. They are in memory as long as it
+    /// Shows the content, as a checkout has it, to `see`, at most `MAX_FILE_BYTES`; none for a directory or submodule. They are in memory as long as it
     /// looks. Blocking: call from `spawn_blocking` or a reader thread.
     pub fn look<T>(&self, entry: &TreeEntry, see: impl FnOnce(&[u8]) -> T) -> Result<T, Failure> {
-        match (entry.kind, Oid::from_str(&entry.oid)) {
+        match (entry.kind, attributes::blob_of(&entry.oid)) {
             (EntryKind::Unsendable(flaw), _) => Err(flaw.failure(&entry.path)),
             (EntryKind::Directory | EntryKind::Submodule, _) => Ok(see(&[])),
-            (_, Ok(id)) => self.objects.look(id, &entry.path, see),
-            (_, Err(_)) => Err(Objects::damaged(&entry.path, "its object id is none")),
+            (_, Some((id, None))) => self.objects.look(id, &entry.path, see),
+            (_, Some((id, Some(conversion)))) => self.objects.look(id, &entry.path, |blob| {
+                let (Ok(content) | Err(content)) = conversion.apply(blob, &id.to_string());
+                see(&content)
+            }),
+            (_, None) => Err(Objects::damaged(&entry.path, "its object id is none")),
         }
     }
 }

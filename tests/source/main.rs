@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "fixtures outside of test functions")]
 
 mod access;
+mod attributes;
 mod broken_servers;
 mod commits;
 mod hostile;
