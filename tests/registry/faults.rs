@@ -143,6 +143,7 @@ pub enum Fault {
 pub struct FaultyHttp {
     pub address: SocketAddr,
     tokens: Arc<AtomicU64>,
+    uploads: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
@@ -151,6 +152,7 @@ struct Upstream {
     host: String,
     fault: Fault,
     tokens: Arc<AtomicU64>,
+    uploads: Arc<AtomicU64>,
     client: reqwest::Client,
 }
 
@@ -159,12 +161,17 @@ impl FaultyHttp {
     pub async fn before(host: &str, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let tokens = Arc::new(AtomicU64::new(0));
-        let upstream = Upstream { host: host.to_owned(), fault, tokens: tokens.clone(), client: reqwest::Client::new() };
+        let (tokens, uploads) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let client = reqwest::Client::new();
+        let upstream = Upstream { host: host.to_owned(), fault, tokens: tokens.clone(), uploads: uploads.clone(), client };
         let router = axum::Router::new().fallback(answer).with_state(upstream);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, tokens, _tasks: tasks }
+        Self { address, tokens, uploads, _tasks: tasks }
+    }
+    /// How often somebody wanted to upload and was refused.
+    pub fn refused_uploads(&self) -> u64 {
+        self.uploads.load(Ordering::Relaxed)
     }
     /// How many ECR tokens were asked for.
     pub fn tokens(&self) -> u64 {
@@ -187,6 +194,7 @@ async fn answer(State(upstream): State<Upstream>, request: Request) -> Response 
             format!(r#"{{"authorizationData":[{{"authorizationToken":"{token}","expiresAt":4102444800}}]}}"#).into_response()
         }
         Fault::NoUploads(status, body) if request.method() == Method::POST && request.uri().path().contains("/blobs/uploads") => {
+            upstream.uploads.fetch_add(1, Ordering::Relaxed);
             (status, [("content-type", "application/json")], body).into_response()
         }
         Fault::NoDigests(status) if asks_for_digest => status.into_response(),
