@@ -27,6 +27,7 @@ mod lost_work_dir;
 mod no_room;
 mod not_asked_for;
 mod outages;
+mod own_ca;
 mod power_cut;
 mod predecessor;
 mod reports;
