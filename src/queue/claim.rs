@@ -383,6 +383,18 @@ impl Shared {
         }
     }
 
+    /// Whether the server started without data, where it tells: a snapshot can be older than the epoch key. `None`: it does not tell.
+    async fn has_loaded_nothing(&self) -> Option<bool> {
+        let info = self.link.command(redis::cmd("INFO").arg("persistence")).await.ok()?;
+        let info = String::from_redis_value(info).ok()?;
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        // What came from the append-only file is not counted; there is one, so something may have come back with it.
+        if field("aof_enabled") == Some("1") {
+            return Some(false);
+        }
+        Some(field("rdb_last_load_keys_loaded")? == "0")
+    }
+
     /// A finished job that an older snapshot of Redis brought back is removed without a word to the dashboard.
     async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
         if !self.memory.has(claim) {
@@ -392,7 +404,8 @@ impl Shared {
         let (server, _) = self.link.session().await?;
         let epoch = self.link.command(redis::cmd("GET").arg(&self.keys.epoch)).await?;
         let epoch = Option::<String>::from_redis_value(epoch).ok().flatten();
-        if !self.memory.knows(claim, Source { run_id: server.run_id.as_deref(), epoch: epoch.as_deref() }) {
+        let loaded_nothing = self.has_loaded_nothing().await;
+        if !self.memory.knows(claim, Source { run_id: server.run_id.as_deref(), epoch: epoch.as_deref(), loaded_nothing }) {
             return Ok(false);
         }
         if self.ask_finish(claim, "", "1").await?.text(0) == "cancelled" {

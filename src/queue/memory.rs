@@ -35,6 +35,8 @@ pub(super) struct Source<'a> {
     pub(super) run_id: Option<&'a str>,
     /// `None`: it has none yet.
     pub(super) epoch: Option<&'a str>,
+    /// The server started without data. `None`: not known.
+    pub(super) loaded_nothing: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -122,7 +124,9 @@ impl Memory {
         let state = self.state();
         let Some(end) = state.ends.get(id.as_str()).filter(|e| is_recent(e.at)) else { return false };
         let restarted = from.run_id.is_some_and(|r| end.run_id != UNKNOWN && end.run_id != r);
-        let came_back_empty = end.epoch != UNKNOWN && from.epoch != Some(end.epoch.as_str());
+        let is_another = end.epoch != UNKNOWN && from.epoch != Some(end.epoch.as_str());
+        // A server that has loaded something may have a snapshot from before its epoch was set.
+        let came_back_empty = is_another && from.loaded_nothing != Some(false);
         end.seq == claim.seq
             || (claim.attempt == 1 && restarted && !came_back_empty && end.payload == crc32fast::hash(&claim.payload))
     }
@@ -222,7 +226,7 @@ mod tests {
     }
 
     fn from<'a>(run_id: &'a str, epoch: &'a str) -> Source<'a> {
-        Source { run_id: Some(run_id), epoch: Some(epoch) }
+        Source { run_id: Some(run_id), epoch: Some(epoch), loaded_nothing: None }
     }
 
     #[test]
@@ -246,7 +250,12 @@ mod tests {
         let memory = Memory::empty(dir.path());
         memory.delivered(&claim(1, 100), Some(&run1()));
         assert!(!memory.knows(&claim(1, 200), from("run2", "e2")));
-        assert!(!memory.knows(&claim(1, 200), Source { run_id: Some("run2"), epoch: None }), "nobody has set an epoch yet");
+        assert!(
+            !memory.knows(&claim(1, 200), Source { run_id: Some("run2"), epoch: None, loaded_nothing: Some(true) }),
+            "nobody has set an epoch yet"
+        );
+        let snapshot = Source { run_id: Some("run2"), epoch: None, loaded_nothing: Some(false) };
+        assert!(memory.knows(&claim(1, 200), snapshot), "it has a snapshot from before its epoch was set");
     }
 
     #[test]
@@ -264,7 +273,9 @@ mod tests {
     fn a_torn_line_and_one_that_is_older_than_a_day_are_no_memory() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("delivered"), "1000 d1 100 7 run1\n99999 d").unwrap();
-        assert!(!Memory::load(dir.path()).unwrap().knows(&claim(2, 100), Source { run_id: None, epoch: None }));
+        assert!(
+            !Memory::load(dir.path()).unwrap().knows(&claim(2, 100), Source { run_id: None, epoch: None, loaded_nothing: None })
+        );
     }
 
     #[test]
