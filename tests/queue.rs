@@ -8,6 +8,8 @@ mod rig;
 
 #[path = "queue/adopt.rs"]
 mod adopt;
+#[path = "queue/bounds.rs"]
+mod bounds;
 #[path = "queue/claim.rs"]
 mod claim;
 #[path = "queue/ending.rs"]

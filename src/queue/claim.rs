@@ -11,14 +11,14 @@ use tracing::{error, info, warn};
 use super::attempt::{Claim, ClaimFate, TakenOver};
 use super::error::QueueError;
 use super::memory::Source;
-use super::script::{Answer, CLAIM, Call, PEEK, RESUME, SUPERSEDE};
+use super::script::{Answer, CLAIM, Call, PEEK, SUPERSEDE};
 use super::shared::Shared;
 use super::trouble::Trouble;
 use super::window::{READ, Seen, Window};
 use crate::protocol::{Code, DeploymentId, Failure, Outcome, ServiceId};
 
 /// Of an element that is too large so much is read.
-const HEAD_BYTES: u64 = 4096;
+pub(super) const HEAD_BYTES: u64 = 4096;
 /// Of each claim in the script's answer.
 const FIELDS: usize = 12;
 /// So many jobs are claimed by one call, where so many callers wait.
@@ -349,40 +349,6 @@ impl Shared {
         Ok(())
     }
 
-    /// The elements of this worker's list that are not in its memory.
-    async fn unknown_claims(&self, orderly: bool) -> Result<Vec<Claim>, QueueError> {
-        let (mut claims, mut index) = (Vec::new(), 0);
-        let live = self.live.all();
-        loop {
-            let keys = &self.keys;
-            let mut call = Call::of(&RESUME)
-                .keys(&[&self.claimed, &self.lease, &keys.workers, &keys.jobs, &keys.crashes, &keys.service, &keys.tombs])
-                .arg(self.worker())
-                .arg(self.nonce())
-                .number(index)
-                .number(self.max_job_bytes)
-                .number(HEAD_BYTES)
-                .arg(if orderly { "1" } else { "" });
-            for id in live.iter().filter_map(|a| a.claim.deployment.as_ref()) {
-                call = call.arg(id.as_str());
-            }
-            match self.read(&mut self.link.run(call).await?, 0)? {
-                // What is over was removed: the next one has its index now.
-                Taken::Claim(claim) if self.is_over(&claim).await? => {}
-                Taken::Claim(claim) => {
-                    claims.push(*claim);
-                    index += 1;
-                }
-                Taken::Again => index += 1,
-                Taken::Nothing => return Ok(claims),
-                Taken::NotOwner => {
-                    let cause = "The lease ran out before the own claims were read.".to_owned();
-                    return Err(QueueError::IdentityTaken { worker: self.worker().to_owned(), cause });
-                }
-            }
-        }
-    }
-
     /// Whether the server started without data, where it tells: a snapshot can be older than the epoch key. `None`: it does not tell.
     async fn has_loaded_nothing(&self) -> Option<bool> {
         let info = self.link.command(redis::cmd("INFO").arg("persistence")).await.ok()?;
@@ -396,7 +362,7 @@ impl Shared {
     }
 
     /// A finished job that an older snapshot of Redis brought back is removed without a word to the dashboard.
-    async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
+    pub(super) async fn is_over(&self, claim: &Claim) -> Result<bool, QueueError> {
         if !self.memory.has(claim) {
             return Ok(false);
         }
@@ -422,12 +388,12 @@ impl Shared {
     }
 
     /// What begins at `from`.
-    fn read(&self, answer: &mut Answer, from: usize) -> Result<Taken, QueueError> {
+    pub(super) fn read(&self, answer: &mut Answer, from: usize) -> Result<Taken, QueueError> {
         match answer.text(from) {
             "claim" => {}
             "none" => return Ok(Taken::Nothing),
             "fenced" => return Ok(Taken::NotOwner),
-            "known" => return Ok(Taken::Again),
+            "moved" => return Ok(Taken::Again),
             "parked" => {
                 let (id, worker, again) = (answer.text(1), answer.text(2), answer.text(3) == "1");
                 info!(deployment_id = id, worker, "{}", parked(again));

@@ -13,7 +13,7 @@ use crate::protocol::{Code, DeploymentId, Failure, Outcome};
 /// Entries of the dead letter list.
 const DEAD_LETTERS: u64 = 1000;
 /// Ended records stay for an hour, at most 10,000 of them: a late cancel and a worker that was away find them.
-const ENDED_STAY: Duration = Duration::from_secs(3600);
+pub(super) const ENDED_STAY: Duration = Duration::from_secs(3600);
 const ENDED_MOST: u64 = 10_000;
 /// The most that a BUILDED waits for older jobs of its service: above the time after which an end that is refused is given up.
 const OLDER_MOST: Duration = Duration::from_secs(10 * 60);

@@ -16,6 +16,8 @@ pub struct Keys {
     pub service: String,
     pub tombs: String,
     pub crashes: String,
+    /// The elements of `crashes` by the time at which each was seen there first, so that they can be pruned.
+    pub crashed: String,
     pub dead: String,
     pub epoch: String,
     /// Channel on which workers tell each other that a record was flagged.
@@ -51,6 +53,7 @@ impl Keys {
             service: key("service"),
             tombs: key("tombs"),
             crashes: key("crashes"),
+            crashed: key("crashed"),
             dead: key("dead"),
             epoch: key("epoch"),
             notices: key("notices"),
@@ -71,7 +74,7 @@ impl Keys {
         format!("{}:*", self.base)
     }
     /// Every fixed key with the type that it must have, to name the one that is of a wrong type.
-    pub fn typed(&self) -> [(&str, &'static str); 10] {
+    pub fn typed(&self) -> [(&str, &'static str); 11] {
         [
             (&self.queue, "list"),
             (&self.incoming, "list"),
@@ -81,6 +84,7 @@ impl Keys {
             (&self.service, "hash"),
             (&self.tombs, "zset"),
             (&self.crashes, "hash"),
+            (&self.crashed, "zset"),
             (&self.dead, "list"),
             (&self.epoch, "string"),
         ]

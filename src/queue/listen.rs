@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::attempt::{CancelFound, Notice};
+use super::cancel_log::{CancelLog, Kind};
 use super::dial::Dial;
 use super::ending::millis;
 use super::error::QueueError;
@@ -21,7 +22,7 @@ use super::subscription::{Message, Subscription};
 use super::trouble::Trouble;
 use crate::protocol::{DeploymentId, parse_cancel};
 
-const TOMBSTONE_STAYS: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const TOMBSTONE_STAYS: Duration = Duration::from_secs(7 * 24 * 3600);
 const TOMBSTONES: u64 = 100_000;
 /// How much of the queue is looked through for a cancelled job.
 const SEARCHED: u64 = 1000;
@@ -70,7 +71,7 @@ impl Shared {
             let message = subscription.next().await?;
             if message.channel != self.cancel_channel.as_bytes() {
                 self.look(notices).await?;
-            } else if let Some(id) = cancelled_id(&message) {
+            } else if let Some(id) = cancelled_id(&message, &self.cancels) {
                 self.heard(&id, notices).await?;
             }
         }
@@ -85,7 +86,9 @@ impl Shared {
                 Err(e) => sleep(trouble.told(&self.named(e).await)).await,
             }
         };
-        info!(deployment_id = %id, "{}", told(&found));
+        if self.cancels.count(Kind::of(&found)) {
+            info!(deployment_id = %id, "{}", told(&found));
+        }
         match found {
             CancelFound::Running { worker } if worker == self.worker() => self.look(notices).await.map(drop),
             CancelFound::Queued => self.take_cancelled(notices).await,
@@ -120,18 +123,19 @@ impl Plain {
         let mut subscription = Subscription::open(dial, &[channel]).await?;
         trouble.over();
         loop {
-            if let Some(id) = cancelled_id(&subscription.next().await?) {
+            if let Some(id) = cancelled_id(&subscription.next().await?, &self.cancels) {
                 self.heard(id, notices).await;
             }
         }
     }
 }
 
-fn cancelled_id(message: &Message) -> Option<DeploymentId> {
+fn cancelled_id(message: &Message, cancels: &CancelLog) -> Option<DeploymentId> {
     let id = message.text.as_deref().and_then(parse_cancel);
-    if id.is_none() {
+    if id.is_none() && cancels.count(Kind::Unreadable) {
         warn!("A message on the cancel channel is neither {{\"deploymentId\":\"…\"}} nor an id; it is ignored.");
     }
+    cancels.tell_held();
     id
 }
 

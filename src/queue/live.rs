@@ -1,7 +1,7 @@
 //! The attempts that this process has, in memory: what is looked after at each renewal, and written again into an empty Redis.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attempt::{Claim, ClaimFate};
@@ -106,6 +106,9 @@ impl Live {
             _ => true,
         };
         claims.filter(|c| c.deployment.is_none()).filter(is_unknown).collect()
+    }
+    pub(super) fn ids(&self) -> HashSet<String> {
+        self.map().keys().map(|id| id.as_str().to_owned()).collect()
     }
     pub(super) fn all(&self) -> Vec<Attempt> {
         self.map().values().cloned().collect()

@@ -3,6 +3,7 @@
 mod access;
 mod adopt;
 mod attempt;
+mod cancel_log;
 mod claim;
 mod dial;
 mod ending;
@@ -25,8 +26,11 @@ mod server;
 mod shared;
 mod stream;
 mod subscription;
+mod sweep;
+mod tally;
 mod tls;
 mod trouble;
+mod unknown;
 mod wake;
 mod window;
 

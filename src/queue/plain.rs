@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::attempt::{Claim, ClaimFate, Fenced, Notice, Telling};
+use super::cancel_log::{CancelLog, Kind};
 use super::dial::{ANSWER, Dial, Line};
 use super::error::QueueError;
 use super::gate::{GateKeeper, boot_time};
@@ -38,6 +39,7 @@ pub(super) struct Plain {
     max_job_bytes: usize,
     pop: tokio::sync::Mutex<Pop>,
     state: Mutex<State>,
+    pub(super) cancels: CancelLog,
 }
 
 /// The connection that jobs are popped on. A reply that is on its way is waited for by the next call: it holds a job.
@@ -67,7 +69,7 @@ struct Ids {
 impl Plain {
     pub(super) fn new(dial: Dial, keys: Keys, max_job_bytes: usize) -> Self {
         let link = Link::new(dial.clone());
-        Self { dial, link, keys, max_job_bytes, pop: Default::default(), state: Mutex::default() }
+        Self { dial, link, keys, max_job_bytes, pop: Default::default(), state: Mutex::default(), cancels: CancelLog::default() }
     }
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -225,13 +227,18 @@ impl Plain {
         };
         match running {
             Some(false) => {
-                info!(deployment_id = %id, "A cancel came: the deployment is in work.");
+                if self.cancels.count(Kind::Running) {
+                    info!(deployment_id = %id, "A cancel came: the deployment is in work.");
+                }
                 if notices.send(Notice::Cancelled(id)).await.is_err() {
                     warn!("A cancel came while the worker stops.");
                 }
             }
             Some(true) => {}
-            None => info!(deployment_id = %id, "A cancel came for a deployment that is not in work here; it is kept in memory."),
+            None if self.cancels.count(Kind::Unknown) => {
+                info!(deployment_id = %id, "A cancel came for a deployment that is not in work here; it is kept in memory.");
+            }
+            None => {}
         }
     }
 }

@@ -13,10 +13,13 @@ use super::error::QueueError;
 use super::gate::boot_time;
 use super::script::{Call, FORGET, REAP};
 use super::shared::{LEASE_TTL, Shared};
+use super::sweep::Cursors;
 use super::trouble::Trouble;
 
 /// Between two looks for dead workers.
 const REAP_EVERY: Duration = Duration::from_secs(4);
+/// Looks between two sweeps: about a minute.
+const SWEEP_EVERY: u32 = 15;
 /// Jobs that one call of the script moves: it must not block Redis for long.
 const AT_ONCE: u64 = 64;
 /// A difference between Redis' clock and ours that is no mere delay: leases may have run out by the jump alone.
@@ -47,9 +50,10 @@ impl Calm {
 }
 
 impl Shared {
-    /// Looks for dead workers until `stop`.
+    /// Looks for dead workers, and now and then for what has stayed long enough, until `stop`.
     pub(super) async fn keep_reaping(&self, stop: &CancellationToken) {
         let (mut calm, mut trouble) = (Calm::default(), Trouble::new(&self.link.dial.board));
+        let (mut cursors, mut looks) = (Cursors::default(), 0u32);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -59,6 +63,13 @@ impl Shared {
                 Ok(()) => trouble.over(),
                 Err(e) => drop(trouble.told(&e)),
             }
+            self.cancels.tell_held();
+            if looks.is_multiple_of(SWEEP_EVERY)
+                && let Err(e) = self.sweep(&mut cursors).await
+            {
+                trouble.told(&self.named(e).await);
+            }
+            looks = looks.wrapping_add(1);
         }
     }
 

@@ -57,6 +57,8 @@ scripts! {
     LEASE_RENEW = "lease_renew";
     LEASE_RELEASE = "lease_release";
     RESUME = "resume";
+    CLAIMED = "claimed";
+    SWEEP = "sweep";
     PEEK = "peek";
     SUPERSEDE = "supersede";
     REAP = "reap";

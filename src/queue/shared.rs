@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
 
+use super::cancel_log::CancelLog;
 use super::claim::{Callers, Claiming};
 use super::dial::Dial;
 use super::error::QueueError;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) max_job_bytes: u64,
     pub(super) post_timeout: Duration,
     pub(super) live: Live,
+    pub(super) cancels: CancelLog,
     pub(super) claiming: Mutex<Claiming>,
     /// What was claimed before the restart is known.
     pub(super) has_resumed: AtomicBool,
@@ -84,6 +86,7 @@ impl Shared {
             max_job_bytes: config.max_job_bytes as u64,
             post_timeout,
             live: Live::default(),
+            cancels: CancelLog::default(),
             claiming: Mutex::default(),
             may_claim: AtomicBool::new(false),
             has_resumed: AtomicBool::new(false),

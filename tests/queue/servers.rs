@@ -36,6 +36,8 @@ mod on_redis_6_2 {
         trouble::all_keys_of_a_queue_lie_in_one_slot_and_the_protocol_works_on_a_cluster,
         standing_in::commands_that_were_renamed_and_can_be_done_without_are_done_without,
         standing_in::commands_that_a_user_may_not_use_and_can_be_done_without_are_done_without,
+        bounds::of_huge_elements_that_wait_no_more_are_read_than_fit_into_the_bound,
+        bounds::every_record_that_is_kept_goes_in_its_time_and_every_key_with_its_queue,
     }
 }
 
@@ -52,6 +54,7 @@ mod on_valkey {
         trouble::an_acl_user_with_the_listed_rights_and_no_other_can_do_everything,
         trouble::all_keys_of_a_queue_lie_in_one_slot_and_the_protocol_works_on_a_cluster,
         standing_in::commands_that_were_renamed_and_can_be_done_without_are_done_without,
+        bounds::every_record_that_is_kept_goes_in_its_time_and_every_key_with_its_queue,
         tls::a_job_goes_all_its_way_by_tls_with_user_password_and_database_of_the_url,
         tls::a_server_that_wants_tls_and_one_that_has_none_are_told_apart_with_the_way_out,
     }

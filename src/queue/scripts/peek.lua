@@ -3,7 +3,7 @@
 -- ARGV  1 how many elements
 -- Returns  a flat list of id, service id for each element in order ('' where there is none), then its end: '1' if the queue was
 --          longer, '' if this is all of it
--- Reads only, and no more than 8 MiB: of a queue of huge elements fewer are seen.
+-- Reads only, one element at a time, and none more after 8 MiB: of a queue of huge elements fewer are seen.
 local left, seen, found, longer = tonumber(ARGV[1]), 0, {}, ''
 
 -- the value of a key, where the key occurs once and its value is plain; searched from its first letter, which is rarer than a quote
@@ -23,17 +23,14 @@ end
 for _, list in ipairs(KEYS) do
   local at = 0
   while left > 0 do
-    local some = redis.call('LRANGE', list, at, at + math.min(16, left) - 1)
-    for _, element in ipairs(some) do
-      seen = seen + #element
-      local id, service = guess(element)
-      found[#found + 1] = id or ''
-      found[#found + 1] = service or ''
-    end
-    left = left - #some
-    at = at + #some
-    if seen > 8388608 then left = 0 longer = '1' end
-    if #some == 0 then break end
+    local element = redis.call('LINDEX', list, at)
+    if not element then break end
+    seen = seen + #element
+    if seen > 8388608 then left = 0 break end
+    local id, service = guess(element)
+    found[#found + 1] = id or ''
+    found[#found + 1] = service or ''
+    left, at = left - 1, at + 1
   end
 end
 if left == 0 then longer = '1' end

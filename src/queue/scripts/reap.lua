@@ -13,10 +13,13 @@ redis.call('HLEN', workers)
 redis.call('HLEN', jobs)
 redis.call('HLEN', crashes)
 local now = math.floor(now_us() / 1000)
-local answer = {'taken', ''}
+local answer, seen = {'taken', ''}, 0
+-- one call blocks Redis no longer than 8 MiB and one element take; no build was made of what is larger than 16 MiB, and none crashed by it
 for _ = 1, limit do
+  if seen > 8388608 then break end
   local payload = redis.call('LINDEX', claimed, -1)
   if not payload then break end
+  seen = seen + #payload
   local id, rec
   if #payload <= 16777216 then id = ids_of(payload) end
   if id then rec = read_record(jobs, id) end
@@ -25,7 +28,7 @@ for _ = 1, limit do
     redis.call('RPOP', claimed)
   else
     redis.call('LMOVE', claimed, queue, 'RIGHT', 'LEFT')
-    if not orderly and not (rec and rec.outcome) then
+    if not orderly and #payload <= 16777216 and not (rec and rec.outcome) then
       local sha = redis.sha1hex(payload)
       redis.call('HSET', crashes, sha, digits(crash_count(redis.call('HGET', crashes, sha)) + 1))
     end

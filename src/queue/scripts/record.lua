@@ -119,18 +119,16 @@ local function remove_claim(list, bytes, size)
   return 0
 end
 
--- the first element of a list among the first `limit` that is a job of that id; looks at no more than `bytes` in all
+-- The first element of a list among the first `limit` that is a job of that id. Redis tells no element's length and hands out no part of
+-- one, so elements are read one at a time, and none after `bytes` are seen: at most `bytes` and one element are held.
 local function find_by_id(list, id, limit, bytes)
-  local quoted, seen, at = '"' .. id .. '"', 0, 0
-  while at < limit do
-    local some = redis.call('LRANGE', list, at, math.min(at + 15, limit - 1))
-    for _, element in ipairs(some) do
-      seen = seen + #element
-      if seen > bytes then return nil end
-      if string.find(element, quoted, 1, true) and ids_of(element) == id then return element end
-    end
-    if #some < 16 then return nil end
-    at = at + 16
+  local quoted, seen = '"' .. id .. '"', 0
+  for at = 0, limit - 1 do
+    local element = redis.call('LINDEX', list, at)
+    if not element then return nil end
+    seen = seen + #element
+    if seen > bytes then return nil end
+    if string.find(element, quoted, 1, true) and ids_of(element) == id then return element end
   end
   return nil
 end

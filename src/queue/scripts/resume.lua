@@ -2,8 +2,8 @@
 -- KEYS  1 claimed:<worker>  2 lease:<worker>  3 workers  4 jobs  5 crashes  6 service  7 tombs
 -- ARGV  1 worker  2 nonce  3 index in the claimed list  4 max bytes  5 bytes of an oversized element to return
 --       6 '1': the process before ended in good order, so nothing of this counts as a crash
---       7 … ids that the caller has in work: they are left alone
--- Returns  none: the list has no such index | known | fenced, nonce | claim, … as claim.lua
+--       7 id that claimed.lua has listed there, '' for what names no job
+-- Returns  none: the list has no such index | moved: another element is there by now | fenced, nonce | claim, … as claim.lua
 -- Idempotent by the nonce: the same process resumes an element once. Each is a new attempt unless its outcome is stored.
 local claimed, lease, workers, jobs, crashes, service_key, tombs = unpack(KEYS)
 local worker, nonce, index, max, head, orderly = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
@@ -13,12 +13,11 @@ if holder ~= nonce then return {'fenced', holder or ''} end
 local payload = redis.call('LINDEX', claimed, index)
 if not payload then return {'none'} end
 redis.call('HLEN', workers)
+local id, service
+if #payload <= max then id, service = ids_of(payload) end
+if ARGV[7] and ARGV[7] ~= (id or '') then return {'moved'} end
 if #payload > max then
   return {'claim', string.sub(payload, 1, head), digits(#payload), '', '', '1', '0', 'too_large', ''}
-end
-local id, service = ids_of(payload)
-for i = 7, #ARGV do
-  if ARGV[i] == id then return {'known'} end
 end
 local sha = redis.sha1hex(payload)
 local counted = redis.call('HGET', crashes, sha)
