@@ -132,3 +132,34 @@ async fn a_cancel_of_a_step_is_told_though_the_engine_hangs_and_the_step_ends_wh
 async fn a_cancel_of_a_push_is_told_though_the_engine_hangs_and_the_image_goes_when_it_answers() {
     cancelled_while_the_engine_hangs_in(Stage::Push).await;
 }
+
+#[tokio::test]
+async fn a_flood_of_cancels_that_mean_nobody_fills_neither_the_log_nor_redis() {
+    let mut rig = Rig::start().await;
+    eventually("the worker listens", Duration::from_secs(60), async || {
+        let (_, listening): (String, u64) = rig.redis.command(&["PUBSUB", "NUMSUB", "builder:cancel"]).await;
+        if listening == 1 { Ok(()) } else { Err(format!("{listening} listen")) }
+    })
+    .await;
+    let mut connection = rig.redis.connection().await;
+    for part in 0..20 {
+        let mut flood = redis::pipe();
+        for n in 0..500 {
+            flood.cmd("PUBLISH").arg("builder:cancel").arg(format!("dpl_nobody_{part}_{n}")).ignore();
+        }
+        let _: () = flood.query_async(&mut connection).await.expect("Redis takes them");
+    }
+    eventually("every cancel is kept for its job", Duration::from_secs(120), async || {
+        let kept: u64 = rig.redis.command(&["ZCARD", "{builder-queue}:tombs"]).await;
+        if kept == 10_000 { Ok(()) } else { Err(format!("{kept}")) }
+    })
+    .await;
+    let lines = rig.host.log().matches("A cancel came for a deployment that nobody has").count();
+    assert!((1..=20).contains(&lines), "{lines} lines for 10,000 cancels");
+    // The worker is well: a job is built.
+    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN true\n")]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.built(&job).await;
+    rig.finish().await;
+}
