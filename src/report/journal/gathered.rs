@@ -10,13 +10,13 @@ use super::DiskUse;
 use crate::protocol::{DeploymentStatus, LogType};
 
 /// Text that waits for a disk that answers; above it whoever reads a build's output waits before the next chunk. A chunk may go beyond.
-const ROOM_BYTES: usize = 512 * 1024;
+const ROOM_BYTES: usize = 1 << 20;
 /// The same for a disk that has stalled: an Engine before 23 loses the rest of a build's log where it cannot pass 1 MiB of it on …
 const STALLED_ROOM_BYTES: usize = 16 << 20;
 /// … as long as all journals together hold less than this.
 const STALLED_ROOM_OF_ALL: u64 = 64 << 20;
-/// A disk that takes nothing for longer has stalled.
-pub const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// A disk that takes nothing for longer has stalled. Short, for the sake of such an Engine: a busy host is slow to start the writer.
+pub const STALLED_AFTER: Duration = Duration::from_millis(100);
 
 /// One entry of the journal that is to be written.
 #[derive(Debug, PartialEq, Eq)]
