@@ -10,7 +10,7 @@ use super::DiskUse;
 use crate::protocol::{DeploymentStatus, LogType};
 
 /// Text that waits for a disk that answers; above it whoever reads a build's output waits before the next chunk. A chunk may go beyond.
-const ROOM_BYTES: usize = 1 << 20;
+const ROOM_BYTES: usize = 4 << 20;
 /// The same for a disk that has stalled: an Engine before 23 loses the rest of a build's log where it cannot pass 1 MiB of it on …
 const STALLED_ROOM_BYTES: usize = 16 << 20;
 /// … as long as all journals together hold less than this.
