@@ -63,7 +63,7 @@ async fn run(jobs: usize, concurrency: usize) {
     };
     let queue = Arc::new(Queue::connect(&config, identity, Duration::from_secs(60)).await.unwrap());
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let (_gate, _notices) = queue.run(&tasks, stop.clone());
+    let (_gate, _notices) = queue.run(&tokio::runtime::Handle::current(), &tasks, stop.clone());
 
     let mut bench = Bench { queue, connection, redis };
     // Warm: scripts loaded, one record there.

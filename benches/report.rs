@@ -93,14 +93,19 @@ async fn report(address: &str) -> String {
     let (before, idle) = (memory("VmRSS"), cpu());
     let writer = Arc::clone(&report);
     let started = Instant::now();
-    let written = tokio::task::spawn_blocking(move || {
-        for n in 0..LINES {
-            writer.line(LogType::Stdout, &format!("#12 {n:>9} npm http fetch GET 200 registry package"));
-        }
-        started.elapsed()
-    })
-    .await
-    .unwrap();
+    let written = tasks
+        .spawn(async move {
+            for n in 0..LINES {
+                writer.line(LogType::Stdout, &format!("#12 {n:>9} npm http fetch GET 200 registry package"));
+                // As who reads a build's output does it between two pieces.
+                if n.is_multiple_of(100) && !writer.has_room() {
+                    writer.room().await;
+                }
+            }
+            started.elapsed()
+        })
+        .await
+        .unwrap();
     let digest = format!("sha256:{}", "ab".repeat(32));
     let outcome = Outcome::Builded { image: ImageRef::new("host/repo", "tag", &digest).unwrap(), registry: RegistryType::Docker };
     assert_eq!(report.end(&outcome).await, Delivery::Delivered);

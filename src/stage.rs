@@ -30,6 +30,12 @@ impl StageContext {
     pub fn info(&self, text: impl AsRef<str>) {
         self.log.line(LogType::Info, text.as_ref());
     }
+    /// To be awaited before the next chunk of what a build prints is read.
+    pub async fn room(&self) {
+        if !self.log.has_room() {
+            self.log.room().await;
+        }
+    }
     pub fn warn(&self, text: impl AsRef<str>) {
         self.log.line(LogType::Warning, text.as_ref());
     }

@@ -12,6 +12,8 @@ mod adopt;
 mod bounds;
 #[path = "queue/claim.rs"]
 mod claim;
+#[path = "queue/crashes.rs"]
+mod crashes;
 #[path = "queue/ending.rs"]
 mod ending;
 #[path = "queue/forgotten.rs"]

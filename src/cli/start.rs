@@ -14,6 +14,9 @@ use crate::telemetry;
 /// The runtime only passes bytes on; git, trees, files and hashes have threads of their own. A host with 64 cores would pay for 64 stacks
 /// and as many arenas of the allocator.
 const MAX_THREADS: usize = 4;
+/// Threads that may wait for disks and names at once. They are started as they are needed and end when they are not; a disk that stalls must
+/// not use them up: it holds a few for each build and each journal that is sent.
+const MAX_WAITING_THREADS: usize = 2048;
 /// How long threads that are stuck in a file or a terminal may hold up the end.
 const STUCK_THREADS: Duration = Duration::from_secs(1);
 
@@ -55,7 +58,7 @@ pub(super) fn tell(warnings: &[String]) {
 /// The log, with every secret of the configuration masked in it.
 pub(super) struct Log {
     pub(super) secrets: Arc<ActiveSecrets>,
-    _guard: telemetry::Guard,
+    pub(super) guard: telemetry::Guard,
 }
 
 pub(super) fn log(config: &LoggingConfig, secrets: &[SecretString], warnings: &[String]) -> Result<Log, Exit> {
@@ -65,7 +68,7 @@ pub(super) fn log(config: &LoggingConfig, secrets: &[SecretString], warnings: &[
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    Ok(Log { secrets, _guard: guard })
+    Ok(Log { secrets, guard })
 }
 
 /// As [`log()`], for commands that need only a part of the configuration.
@@ -76,7 +79,12 @@ pub(super) fn log_of(settings: &Settings) -> Result<Log, Exit> {
 
 pub(super) fn block_on(command: impl Future<Output = Exit>) -> Exit {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(MAX_THREADS)).enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_THREADS))
+        .max_blocking_threads(MAX_WAITING_THREADS)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => {
             let exit = runtime.block_on(command);
             runtime.shutdown_timeout(STUCK_THREADS);

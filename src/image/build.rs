@@ -120,11 +120,20 @@ impl RunningBuild<'_> {
 
     async fn read_body(&self, mut body: Incoming, heard: &Heard) -> Result<Told, Failure> {
         let log = &self.ctx.log;
-        let mut emit = |kind, text: &str| log.line(kind, text);
+        // A cancelled build is followed to its end whatever the disk does: what a log without room does not take is let go then.
+        let mut emit = |kind, text: &str| {
+            if log.has_room() || !self.ctx.cancel.is_cancelled() {
+                log.line(kind, text);
+            }
+        };
         let (mut reader, mut progress, mut told) =
             (MessageReader::default(), Progress::new(self.ctx.redactor.clone()), Told::default());
         let mut broken_log = BrokenLog::default();
         let broken = loop {
+            tokio::select! {
+                () = self.ctx.room() => {}
+                () = self.ctx.cancel.cancelled() => {}
+            }
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => break Some(engine_lost(&format!("{error}."))),

@@ -137,6 +137,7 @@ mod tests {
             include_str!("scripts/supersede.lua"),
             include_str!("scripts/reap.lua"),
             include_str!("scripts/forget.lua"),
+            include_str!("scripts/uncount.lua"),
             include_str!("scripts/restore.lua"),
             include_str!("scripts/standing.lua"),
         );

@@ -116,7 +116,7 @@ impl Shared {
             other => return Err(self.link.dial.said(&format!("the outcome script answered {other:?}"))),
         };
         match (&fenced, stored) {
-            (Fenced::Lost, _) => self.live.end(claim),
+            (Fenced::Lost, _) => self.live.lose(claim),
             (Fenced::Stored, Some(outcome)) => self.live.update(claim, |a| {
                 a.knows_cancelled = matches!(outcome, Outcome::Cancelled { .. });
                 a.outcome = Some(outcome.clone());

@@ -1,11 +1,14 @@
-//! The lease: taken at the start, renewed, and what the records say looked at with each renewal.
+//! The lease: taken at the start and renewed, and after each renewal a look at what the records say.
+//!
+//! Renewing and looking are two tasks. Renewing proves that the worker lives, so it waits for Redis and for nothing else: not for a disk, and
+//! not for a lock that a caller of the claim script holds.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -15,7 +18,7 @@ use super::ending::millis;
 use super::error::QueueError;
 use super::gate::{GateKeeper, boot_time};
 use super::live::Word;
-use super::script::{Answer, Call, LEASE_RELEASE, LEASE_RENEW, LEASE_TAKE, LOOK};
+use super::script::{Answer, Call, LEASE_RELEASE, LEASE_RENEW, LEASE_TAKE, LOOK, UNCOUNT};
 use super::shared::{Epoch, GATE_SPAN, LEASE_TTL, RENEW_EVERY, Shared};
 use super::trouble::Trouble;
 use crate::protocol::DeploymentId;
@@ -92,7 +95,7 @@ impl Shared {
         serde_json::json!({ "host": self.identity.host, "nonce": self.nonce(), "released": released }).to_string()
     }
 
-    /// Renews until `stop`; the gate follows.
+    /// Renews until `stop`; the gate follows. Runs on the control thread.
     pub(super) async fn keep_lease(self: &Arc<Self>, gate: &GateKeeper, notices: &Sender<Notice>, stop: &CancellationToken) {
         let mut trouble = Trouble::new(&self.link.dial.board);
         let mut proved = boot_time();
@@ -107,17 +110,12 @@ impl Shared {
                             info!("The lease is held: reports and pushes may leave this host.");
                         }
                         pause = RENEW_EVERY;
-                        self.save_memory().await;
-                        match self.look_after(notices).await {
-                            Ok(()) => trouble.over(),
-                            Err(e) => {
-                                trouble.told(&e);
-                                pause = TRY_AGAIN;
-                            }
-                        }
+                        trouble.over();
+                        self.memory_changed.notify_one();
+                        self.renewed.notify_one();
                     }
                     Ok(false) => {}
-                    Err(e) => drop(trouble.told(&self.named(e).await)),
+                    Err(e) => drop(trouble.told(&self.named_by_control(e).await)),
                 },
                 Ok(Held::ByAnother) => {
                     if gate.shut() {
@@ -129,7 +127,7 @@ impl Shared {
                     }
                 }
                 Err(e) => {
-                    trouble.told(&self.named(e).await);
+                    trouble.told(&self.named_by_control(e).await);
                     if boot_time().saturating_sub(proved) >= GATE_SPAN && gate.shut() {
                         warn!(
                             "The lease could not be renewed for 20 s: builds go on, but nothing leaves this host until Redis answers."
@@ -141,6 +139,28 @@ impl Shared {
                 () = stop.cancelled() => return,
                 () = sleep(pause) => {}
                 () = self.lease_doubted.notified() => {}
+            }
+        }
+    }
+
+    /// Looks after each renewal until `stop`, and again soon where that failed.
+    pub(super) async fn keep_looking(&self, notices: &Sender<Notice>, stop: &CancellationToken) {
+        let mut trouble = Trouble::new(&self.link.dial.board);
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.renewed.notified() => {}
+                () = sleep(TRY_AGAIN), if failed => {}
+            }
+            let looked = tokio::select! {
+                () = stop.cancelled() => return,
+                looked = self.look_after(notices) => looked,
+            };
+            failed = looked.is_err();
+            match looked {
+                Ok(()) => trouble.over(),
+                Err(e) => drop(trouble.told(&self.named(e).await)),
             }
         }
     }
@@ -166,7 +186,7 @@ impl Shared {
             .number(millis(LEASE_TTL))
             .arg(&about)
             .arg(&new_epoch);
-        let answer = self.link.run(call).await?;
+        let answer = self.control.run(call).await?;
         let held = match answer.text(0) {
             "held" => Held::Still,
             "again" => {
@@ -175,7 +195,7 @@ impl Shared {
             }
             _ => return Ok(Held::ByAnother),
         };
-        let (server, _) = self.link.session().await?;
+        let (server, _) = self.control.session().await?;
         self.recognise(Epoch { value: answer.text(1).to_owned(), run_id: server.run_id.clone() }, asked).await?;
         Ok(held)
     }
@@ -184,8 +204,21 @@ impl Shared {
     pub(super) async fn look_after(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
         self.look(notices).await?;
         self.take_cancelled(notices).await?;
+        self.take_crashes_back().await?;
         self.return_pending().await?;
         self.return_unheard().await
+    }
+
+    /// A job was lost to another worker while this process lived: what the reaper counted as a crash was none.
+    async fn take_crashes_back(&self) -> Result<(), QueueError> {
+        while let Some(sha) = self.live.next_lost() {
+            let call = Call::of(&UNCOUNT).keys(&[&self.keys.crashes]).arg(&sha).arg(self.nonce());
+            if self.control.run(call).await?.number(0) == Some(1) {
+                info!("A job was taken over while this worker was cut off: that counts as no crash of the job.");
+            }
+            self.live.settle(&sha);
+        }
+        Ok(())
     }
 
     /// `false`: not all that was found could be told.
@@ -201,8 +234,8 @@ impl Shared {
             let id = a.claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
             call = call.arg(id).arg(attempt).arg(seq);
         }
-        let answer = self.link.run(call).await?;
-        let (server, _) = self.link.session().await?;
+        let answer = self.control.run(call).await?;
+        let (server, _) = self.control.session().await?;
         let now = Epoch { value: answer.text(0).to_owned(), run_id: server.run_id.clone() };
         if self.seen_epoch() != Some(now) {
             // Not the Redis that the records were seen in: the keeper writes them again before anything is called lost.
@@ -237,7 +270,7 @@ impl Shared {
         }
         let told = notices.try_send(Notice::Lost(id.clone())).is_ok();
         if told {
-            self.live.end(claim);
+            self.live.lose(claim);
             warn!(deployment_id = %id, attempt = claim.attempt, "This attempt is another worker's, or is over: it is dropped here.");
         }
         told
@@ -272,7 +305,8 @@ impl Shared {
 
     async fn try_release(self: &Arc<Self>) -> Result<(), QueueError> {
         self.return_pending().await?;
-        self.save_memory().await;
+        // A disk that stalls must not hold the lease: what is not remembered costs a second build in the worst case.
+        let _late = timeout(RELEASE_WITHIN, self.save_memory()).await;
         let about = self.about(true);
         let call = Call::of(&LEASE_RELEASE)
             .keys(&[&self.lease, &self.keys.workers, &self.claimed])

@@ -46,7 +46,7 @@ pub(super) async fn cancel(link: &Link, keys: &Keys, id: &DeploymentId) -> Resul
 }
 
 impl Shared {
-    /// Listens until `stop`, subscribing again after each break.
+    /// Listens until `stop`, subscribing again after each break. Runs on the control thread.
     pub(super) async fn listen(&self, dial: &Dial, notices: &Sender<Notice>, stop: &CancellationToken) {
         let listening = async {
             let mut trouble = Trouble::new(&self.link.dial.board);
@@ -81,7 +81,7 @@ impl Shared {
     async fn heard(&self, id: &DeploymentId, notices: &Sender<Notice>) -> Result<(), QueueError> {
         let mut trouble = Trouble::new(&self.link.dial.board);
         let found = loop {
-            match cancel(&self.link, &self.keys, id).await {
+            match cancel(&self.control, &self.keys, id).await {
                 Ok(found) => break found,
                 Err(e) => sleep(trouble.told(&self.named(e).await)).await,
             }

@@ -7,6 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::attempt::{Claim, ClaimFate};
 use crate::protocol::{DeploymentId, Outcome};
 
+/// Lost elements that are remembered; a worker never has so many attempts.
+const LOST_KEPT: usize = 2000;
+
 /// One attempt that goes on.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
@@ -31,6 +34,8 @@ pub(super) struct Live {
     attempts: Mutex<HashMap<DeploymentId, Attempt>>,
     /// Elements that name no job: they have no record, and nobody is told of them. Equal ones are interchangeable.
     nameless: Mutex<HashMap<Element, usize>>,
+    /// The elements of attempts that were lost, by their sha1: a crash may have been counted against this process for each.
+    lost: Mutex<Vec<String>>,
 }
 
 /// Length of an element and a checksum of what was read of it.
@@ -47,6 +52,9 @@ impl Live {
     }
     fn nameless(&self) -> MutexGuard<'_, HashMap<Element, usize>> {
         self.nameless.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn lost(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
     pub(super) fn begin(&self, claim: &Claim) {
         let Some(id) = &claim.deployment else {
@@ -80,6 +88,25 @@ impl Live {
         if map.get(id).is_some_and(|a| is_same(a, claim)) {
             map.remove(id);
         }
+    }
+    /// Forgets an attempt that is another worker's by now.
+    pub(super) fn lose(&self, claim: &Claim) {
+        if self.get(claim).is_none() {
+            return;
+        }
+        self.end(claim);
+        let sha = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &claim.payload);
+        let mut lost = self.lost();
+        if lost.len() < LOST_KEPT {
+            lost.push(hex::encode(sha));
+        }
+    }
+    /// One of the elements that were lost and not [`Self::settle`]d yet.
+    pub(super) fn next_lost(&self) -> Option<String> {
+        self.lost().last().cloned()
+    }
+    pub(super) fn settle(&self, sha: &str) {
+        self.lost().retain(|other| other != sha);
     }
     pub(super) fn get(&self, claim: &Claim) -> Option<Attempt> {
         let id = claim.deployment.as_ref()?;

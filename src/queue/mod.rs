@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -135,26 +136,31 @@ impl Queue {
         let dial = Dial::new(config, rule(&keys, &config.cancel_channel))?;
         inspect(&Link::new(dial.clone()), &keys, &dial).await
     }
-    /// Starts the lease keeper, the cancel subscription and the reaper on `tasks`; they end with `stop`, the lease is
-    /// released by `release`. `notices` has a bounded capacity. To be called once.
-    pub fn run(&self, tasks: &TaskTracker, stop: CancellationToken) -> (Gate, mpsc::Receiver<Notice>) {
+    /// Starts the lease keeper, the cancel subscription and the reaper on `control`, tracked by `tasks`; they end with `stop`, the lease
+    /// is released by `release`. The daemon's `control` is a runtime of its own, so that no build holds a renewal up. What touches a disk
+    /// stays on the caller's runtime. `notices` has a bounded capacity. To be called once.
+    pub fn run(&self, control: &Handle, tasks: &TaskTracker, stop: CancellationToken) -> (Gate, mpsc::Receiver<Notice>) {
         let (keeper, gate) = Gate::kept();
         let (notices, receiver) = mpsc::channel(NOTICES);
         let (dial, channel) = (self.dial.clone(), self.cancel_channel.clone());
         match &self.mode {
             Mode::Scripts(shared) => {
                 let (this, tx, token) = (shared.clone(), notices.clone(), stop.clone());
-                tasks.spawn(async move { this.keep_lease(&keeper, &tx, &token).await });
+                tasks.spawn_on(async move { this.keep_lease(&keeper, &tx, &token).await }, control);
+                let (this, tx, token) = (shared.clone(), notices.clone(), stop.clone());
+                tasks.spawn_on(async move { this.keep_looking(&tx, &token).await }, control);
                 let (this, token) = (shared.clone(), stop.clone());
-                tasks.spawn(async move { this.keep_reaping(&token).await });
+                tasks.spawn_on(async move { this.keep_reaping(&token).await }, control);
+                let (this, token) = (shared.clone(), stop.clone());
+                tasks.spawn(async move { this.keep_memory(&token).await });
                 let this = shared.clone();
-                tasks.spawn(async move { this.listen(&dial, &notices, &stop).await });
+                tasks.spawn_on(async move { this.listen(&dial, &notices, &stop).await }, control);
             }
             Mode::Plain(plain) => {
                 let (this, token) = (plain.clone(), stop.clone());
-                tasks.spawn(async move { this.keep_gate(&keeper, &token).await });
+                tasks.spawn_on(async move { this.keep_gate(&keeper, &token).await }, control);
                 let this = plain.clone();
-                tasks.spawn(async move { this.listen(&dial, &channel, &notices, &stop).await });
+                tasks.spawn_on(async move { this.listen(&dial, &channel, &notices, &stop).await }, control);
             }
         }
         (gate, receiver)

@@ -74,10 +74,10 @@ impl Shared {
     }
 
     async fn reap_if_calm(&self, calm: &mut Calm) -> Result<(), QueueError> {
-        let time = self.link.command(&redis::cmd("TIME")).await?;
+        let time = self.control.command(&redis::cmd("TIME")).await?;
         let (seconds, micros) = <(u64, u64)>::from_redis_value(time).unwrap_or_default();
         let redis = Duration::from_secs(seconds) + Duration::from_micros(micros);
-        let (_, since) = self.link.session().await?;
+        let (_, since) = self.control.session().await?;
         if calm.holds(since.elapsed(), redis, boot_time()) {
             self.reap().await?;
         }
@@ -85,7 +85,7 @@ impl Shared {
     }
 
     async fn reap(&self) -> Result<(), QueueError> {
-        let registry = self.link.command(redis::cmd("HGETALL").arg(&self.keys.workers)).await?;
+        let registry = self.control.command(redis::cmd("HGETALL").arg(&self.keys.workers)).await?;
         let registry = <HashMap<String, String>>::from_redis_value(registry).unwrap_or_default();
         for (worker, about) in &registry {
             let is_worker = worker.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -93,7 +93,7 @@ impl Shared {
                 continue;
             }
             let lease = self.keys.lease(worker);
-            let gone = self.link.command(redis::cmd("EXISTS").arg(&lease)).await? == Value::Int(0);
+            let gone = self.control.command(redis::cmd("EXISTS").arg(&lease)).await? == Value::Int(0);
             if gone && self.redis_is_settled().await? {
                 self.take_over(worker, about).await?;
             }
@@ -103,7 +103,7 @@ impl Shared {
 
     /// A proxy may keep the session while the server behind it was started again.
     async fn redis_is_settled(&self) -> Result<bool, QueueError> {
-        let info = match self.link.command(redis::cmd("INFO").arg("server")).await {
+        let info = match self.control.command(redis::cmd("INFO").arg("server")).await {
             Ok(value) => String::from_redis_value(value).unwrap_or_default(),
             Err(e) if e.is_rights() => return Ok(true),
             Err(e) => return Err(e),
@@ -115,6 +115,7 @@ impl Shared {
     async fn take_over(&self, dead: &str, about: &str) -> Result<(), QueueError> {
         let about: serde_json::Value = serde_json::from_str(about).unwrap_or_default();
         let host = about.get("host").and_then(|h| h.as_str()).unwrap_or("an unknown host");
+        let nonce = about.get("nonce").and_then(|n| n.as_str()).unwrap_or_default();
         let orderly = about.get("released") == Some(&serde_json::Value::Bool(true));
         let (claimed, lease) = (self.keys.claimed(dead), self.keys.lease(dead));
         loop {
@@ -126,8 +127,9 @@ impl Shared {
                 .arg(host)
                 .number(millis(self.post_timeout))
                 .number(AT_ONCE)
-                .arg(if orderly { "1" } else { "" });
-            let answer = self.link.run(call).await?;
+                .arg(if orderly { "1" } else { "" })
+                .arg(nonce);
+            let answer = self.control.run(call).await?;
             if answer.text(0) != "taken" {
                 return Ok(());
             }
@@ -156,7 +158,7 @@ impl Shared {
                 .arg(self.nonce())
                 .arg(dead)
                 .arg(&cursor);
-            let answer = self.link.run(call).await?;
+            let answer = self.control.run(call).await?;
             for i in 1..answer.len() {
                 warn!(
                     deployment_id = answer.text(i),

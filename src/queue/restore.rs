@@ -8,6 +8,7 @@ use tracing::warn;
 use super::attempt::{Claim, Standing};
 use super::ending::{encode, status};
 use super::error::QueueError;
+use super::link::Link;
 use super::live::Attempt;
 use super::script::{Call, RESTORE, STANDING};
 use super::shared::{Epoch, Shared};
@@ -65,14 +66,21 @@ impl Shared {
         }
         for Attempt { claim, outcome, .. } in &attempts {
             let Some(id) = claim.deployment.as_ref().filter(|_| self.live.get(claim).is_some()) else { continue };
-            if self.restore(id, claim, outcome.as_ref()).await? == "restored" {
+            if self.restore(&self.control, id, claim, outcome.as_ref()).await? == "restored" {
                 warn!(deployment_id = %id, attempt = claim.attempt, "Redis had forgotten this attempt; its record is written again.");
             }
         }
         Ok(())
     }
 
-    async fn restore(&self, id: &DeploymentId, claim: &Claim, outcome: Option<&Outcome>) -> Result<String, QueueError> {
+    /// `link`: whichever connection is the caller's.
+    async fn restore(
+        &self,
+        link: &Link,
+        id: &DeploymentId,
+        claim: &Claim,
+        outcome: Option<&Outcome>,
+    ) -> Result<String, QueueError> {
         let json = outcome.map(encode).unwrap_or_default();
         let retry = matches!(outcome, Some(Outcome::Failed { failure }) if failure.is_retryable());
         // Of an element that is too large only the beginning is here: pushed, that would be another element.
@@ -90,7 +98,7 @@ impl Shared {
             .arg(&json)
             .arg(outcome.map(status).unwrap_or_default())
             .arg(if retry { "1" } else { "" });
-        Ok(self.link.run(call).await?.text(0).to_owned())
+        Ok(link.run(call).await?.text(0).to_owned())
     }
 
     pub(super) async fn standing(&self, id: &DeploymentId) -> Result<Standing, QueueError> {
@@ -125,7 +133,7 @@ impl Shared {
             return Ok(None);
         }
         let claim = Claim::of_journal(id, attempt, outcome);
-        match self.restore(id, &claim, Some(outcome)).await?.as_str() {
+        match self.restore(&self.link, id, &claim, Some(outcome)).await?.as_str() {
             "restored" | "kept" => {
                 self.live.begin(&claim);
                 Ok(Some(claim))

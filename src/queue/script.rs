@@ -63,6 +63,7 @@ scripts! {
     SUPERSEDE = "supersede";
     REAP = "reap";
     FORGET = "forget";
+    UNCOUNT = "uncount";
     RESTORE = "restore";
     STANDING = "standing";
     PROBE = "probe";

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
 
 use super::cancel_log::CancelLog;
 use super::claim::{Callers, Claiming};
@@ -27,7 +28,10 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
 pub(super) const GATE_SPAN: Duration = Duration::from_secs(20);
 
 pub(super) struct Shared {
+    /// What the builds ask on. It is driven by the runtime that opened it.
     pub(super) link: Link,
+    /// What proves that this worker lives: opened and used by the control tasks alone, so that nothing else can hold it up.
+    pub(super) control: Link,
     pub(super) keys: Keys,
     pub(super) identity: WorkerIdentity,
     /// This worker's claimed list and lease.
@@ -49,6 +53,10 @@ pub(super) struct Shared {
     pub(super) may_claim: AtomicBool,
     /// Asks the lease keeper to look now.
     pub(super) lease_doubted: Notify,
+    /// The lease was renewed: the records are due for a look.
+    pub(super) renewed: Notify,
+    /// There may be something to write to the memory.
+    pub(super) memory_changed: Notify,
     /// The process before this one ended in good order: what it left behind counts as no crash.
     pub(super) left_in_order: bool,
     pub(super) seen: std::sync::Mutex<Seen>,
@@ -77,6 +85,7 @@ impl Shared {
     ) -> Self {
         Self {
             link: Link::new(dial.clone()),
+            control: Link::new(dial.clone()),
             wake: Mutex::new(Wake::new(dial.clone())),
             claimed: keys.claimed(&identity.id),
             lease: keys.lease(&identity.id),
@@ -93,6 +102,8 @@ impl Shared {
             callers: Callers::default(),
             asking: Mutex::default(),
             lease_doubted: Notify::new(),
+            renewed: Notify::new(),
+            memory_changed: Notify::new(),
             left_in_order: false,
             seen: std::sync::Mutex::default(),
             recognising: Mutex::default(),
@@ -114,12 +125,29 @@ impl Shared {
     pub(super) async fn named(&self, error: QueueError) -> QueueError {
         self.link.named(&self.keys, &[(&self.claimed, "list"), (&self.lease, "string")], error).await
     }
+    /// As [`Self::named`], asked on the control tasks' own connection.
+    pub(super) async fn named_by_control(&self, error: QueueError) -> QueueError {
+        self.control.named(&self.keys, &[(&self.claimed, "list"), (&self.lease, "string")], error).await
+    }
     /// Writes what has to be remembered over a restart. A disk that is full costs the memory, not the worker.
     pub(super) async fn save_memory(self: &Arc<Self>) {
         let shared = self.clone();
         let saved = tokio::task::spawn_blocking(move || shared.memory.save()).await;
         if let Ok(Err(e)) = saved {
             tracing::warn!("What was delivered cannot be written to {}: {e}", self.identity.dir.display());
+        }
+    }
+    /// Saves the memory after each renewal until `stop`. A task of its own, beside the builds: the disk may stall, and the lease must not.
+    pub(super) async fn keep_memory(self: &Arc<Self>, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.memory_changed.notified() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.save_memory() => {}
+            }
         }
     }
 }

@@ -1,19 +1,32 @@
 //! One deployment's report as its job sees it: lines, a status, the end.
 
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
 
 use super::allowance::{Allowance, Told};
+use super::answer::Answer;
 use super::batch::cut_chars;
 use super::client::Post;
-use super::journal::EndPlace;
+use super::journal::{EndPlace, Woken};
 use super::pace::{jittered, random};
+use super::refusals::{Extent, status_post};
 use super::sender::{Link, Progress};
 use super::{Delivery, Fence, Loan, Reporter};
 use crate::protocol::{DeploymentId, DeploymentStatus, Failure, LogSink, LogType, Outcome, StatusPost, safe_text};
 use crate::queue::{Fenced, GateState, Telling};
 use crate::secrets::Redactor;
 
+/// How long a job that goes back to the queue waits for the disk.
+const DISK_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a CANCELLED waits for the disk before it is told without it.
+const CANCEL_WAITS: Duration = Duration::from_secs(5);
 /// A cause and a way out are kept up to so many characters each: they are one line each.
 const FAILURE_CHARS: usize = 2000;
 
@@ -25,6 +38,7 @@ pub struct JobReport {
     redactor: Arc<Redactor>,
     allowance: Mutex<Allowance>,
     fence: Arc<dyn Fence>,
+    runtime: Handle,
     _loan: Arc<Loan>,
 }
 
@@ -38,16 +52,13 @@ impl JobReport {
         loan: Arc<Loan>,
     ) -> Self {
         let allowance = Mutex::new(Allowance::new(reporter.config.log_total_max));
-        Self { reporter, deployment, link, redactor, allowance, fence, _loan: loan }
+        Self { reporter, deployment, link, redactor, allowance, fence, runtime: Handle::current(), _loan: loan }
     }
 
     /// Appends a status (BUILDING) in order with the lines. Ends go through [`JobReport::end`].
     /// Behind a CANCELLED it is not appended: the dashboard would take the deployment back to life.
     pub fn status(&self, status: DeploymentStatus) {
-        if let Err(e) = self.link.journal.status(status) {
-            tracing::error!(deployment_id = %self.deployment, error = %e, ?status, "the status cannot be written to the journal and is not told");
-        }
-        self.link.work.notify_one();
+        self.wake(self.link.journal.status(status));
     }
 
     /// Appends what [`Allowance`] kept of the log, and the end, synced to disk, with its cause as the last log line, and waits until it is
@@ -61,9 +72,7 @@ impl JobReport {
         self.write_rest();
         let mut tries = 0;
         let ordinal = loop {
-            let (link, outcome) = (Arc::clone(&self.link), outcome.clone());
-            let written = tokio::task::spawn_blocking(move || write_end(&link, &outcome)).await;
-            match written {
+            match self.write_end(&outcome).await {
                 Ok(Ok(EndPlace::Waits(ordinal))) => break ordinal,
                 Ok(Ok(EndPlace::Delivered)) => return Delivery::Delivered,
                 Ok(Ok(EndPlace::AfterCancelled)) => return Delivery::Cancelled,
@@ -92,14 +101,59 @@ impl JobReport {
         }
     }
 
+    /// On disk for good, and told only then; but a CANCELLED is told without it where the disk does not answer, for whoever cancelled waits.
+    /// That is safe: the end is stored in Redis already, and nothing but CANCELLED and log lines may follow.
+    async fn write_end(&self, outcome: &Outcome) -> Result<io::Result<EndPlace>, JoinError> {
+        let (link, end) = (Arc::clone(&self.link), outcome.clone());
+        let mut writing = tokio::task::spawn_blocking(move || write_end(&link, &end));
+        let tell = async {
+            if !matches!(outcome, Outcome::Cancelled { .. }) {
+                return;
+            }
+            loop {
+                tokio::time::sleep(CANCEL_WAITS).await;
+                if self.tell_cancelled(outcome).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            written = &mut writing => return written,
+            () = tell => {}
+        }
+        writing.await
+    }
+
+    /// `true`: the dashboard knows, or this attempt has nothing to say any more.
+    async fn tell_cancelled(&self, outcome: &Outcome) -> bool {
+        let _speaking = self.link.speaking.lock().await;
+        if self.reporter.gate.state() != GateState::Open {
+            return false;
+        }
+        match self.fence.may_post(Telling::End).await {
+            Ok(Fenced::Lost) => return true,
+            Ok(_) if self.reporter.gate.state() == GateState::Open => {}
+            Ok(_) | Err(()) => return false,
+        }
+        let post = status_post(outcome, Extent::Whole);
+        let answer = self.reporter.dashboard.post_once(&self.deployment, Post::Status(&post)).await;
+        tracing::info!(deployment_id = %self.deployment, ?answer, "the disk does not answer: CANCELLED was told before its last lines");
+        let is_told = matches!(answer, Answer::Taken);
+        if is_told {
+            self.link.cancel_told.store(true, Ordering::Release);
+        }
+        is_told
+    }
+
     /// Sends the last lines and posts PENDING (best effort, one try, 1 s), and voids the journal: the job went back to the queue.
     /// The post that is under way is waited for first, within that second; nothing is posted where an end was given, nor where the
     /// fence does not say that this attempt may be spoken for: behind the dashboard's own CANCELLED a PENDING locks the service.
     pub async fn give_back(&self) {
         self.write_rest();
         let link = Arc::clone(&self.link);
-        if let Err(e) = tokio::task::spawn_blocking(move || link.journal.flush()).await {
-            tracing::warn!(deployment_id = %self.deployment, error = %e, "the last lines before the return are not told");
+        let flushing = tokio::task::spawn_blocking(move || link.journal.flush());
+        if !matches!(tokio::time::timeout(DISK_ANSWERS_WITHIN, flushing).await, Ok(Ok(_))) {
+            tracing::warn!(deployment_id = %self.deployment, "the disk does not take the last lines before the return; they are not told");
         }
         self.link.pause.cancel();
         self.link.work.notify_one();
@@ -116,7 +170,10 @@ impl JobReport {
                 }
             }
         }
-        self.remove().await;
+        // Where the disk does not answer the job goes back all the same: the next start finds in Redis that its journal is void.
+        if tokio::time::timeout(DISK_ANSWERS_WITHIN, self.remove()).await.is_err() {
+            tracing::warn!(deployment_id = %self.deployment, "the journal is not removed yet: the disk does not answer");
+        }
     }
 
     async fn post_pending(&self) {
@@ -172,11 +229,19 @@ impl JobReport {
         }
     }
 
-    /// Writes to disk when a post's worth has gathered.
+    /// Goes to disk when a post's worth has gathered.
     fn write(&self, kind: LogType, text: &str) {
-        let woken = self.link.journal.log(kind, text);
-        if woken.records {
-            self.link.work.notify_one();
+        self.wake(self.link.journal.log(kind, text));
+    }
+
+    fn wake(&self, woken: Woken) {
+        if woken.writer {
+            let link = Arc::clone(&self.link);
+            self.runtime.spawn_blocking(move || {
+                if link.journal.write() {
+                    link.work.notify_one();
+                }
+            });
         }
         if woken.gathering {
             self.link.gathering.notify_one();
@@ -198,11 +263,12 @@ impl JobReport {
 }
 
 impl LogSink for JobReport {
-    /// Takes out what is not to be seen (first, so that nothing invisible parts a secret), redacts, and writes what may still be told.
+    /// Takes out what is not to be seen (first, so that nothing invisible parts a secret), redacts, and takes what may still be told. It waits
+    /// for nothing: see [`LogSink::room`].
     fn line(&self, kind: LogType, text: &str) {
         let safe = safe_text(text);
         let text = self.redactor.redact(&safe);
-        // Held until it is written: nothing comes between what belongs together.
+        // Held until it is taken: nothing comes between what belongs together.
         let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
         match allowance.take(kind, &text) {
             Told::Behind(kept) => {
@@ -213,18 +279,29 @@ impl LogSink for JobReport {
             Told::Nothing => {}
         }
     }
+
+    fn has_room(&self) -> bool {
+        self.link.journal.has_room()
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        self.link.journal.room().boxed()
+    }
 }
 
 impl Drop for JobReport {
     fn drop(&mut self) {
         self.link.kill.cancel();
-        // The sender does this too when it ends; where it has ended before, what came since is written here.
-        self.link.journal.flush();
+        // The sender writes what is left too when it ends; where it has ended before, what came since is written here. This waits for the
+        // disk: it is the end of a process, for a report that has ended has nothing left.
+        if !self.link.journal.is_flushed() {
+            self.link.journal.flush();
+        }
     }
 }
 
 /// The end and its last line, on disk for good.
-fn write_end(link: &Link, outcome: &Outcome) -> std::io::Result<EndPlace> {
+fn write_end(link: &Link, outcome: &Outcome) -> io::Result<EndPlace> {
     let last_line = match outcome {
         Outcome::Builded { .. } => None,
         Outcome::Failed { failure } => Some((LogType::Error, failure.to_string())),

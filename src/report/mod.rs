@@ -21,7 +21,7 @@ pub mod terminal;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -215,6 +215,8 @@ impl Reporter {
             gathering: Notify::new(),
             armed: AtomicU64::new(0),
             progress: watch::Sender::new(Progress::default()),
+            speaking: tokio::sync::Mutex::default(),
+            cancel_told: AtomicBool::new(false),
             pause: CancellationToken::new(),
             kill: self.stop.child_token(),
         });
@@ -300,6 +302,11 @@ impl Reporter {
             ));
         }
         Ok(())
+    }
+
+    /// Whether a journal is open, or about to be: then the disk is written to.
+    pub fn is_busy(&self) -> bool {
+        self.shelf.lock().values().any(|place| !matches!(place, Place::AtRest))
     }
 
     /// As [`check()`], and remembers what it found: with a key that is refused no job is claimed.

@@ -2,7 +2,7 @@
 //! deployments that wait for a dashboard hold no text in memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
@@ -31,6 +31,10 @@ pub struct Link {
     /// Ends up to this ordinal may be sent: their callers wait.
     pub armed: AtomicU64,
     pub progress: watch::Sender<Progress>,
+    /// Held while a status or an end is posted: one at a time, in the order in which the fence was asked.
+    pub speaking: tokio::sync::Mutex<()>,
+    /// The dashboard was told CANCELLED though the disk had not taken it.
+    pub cancel_told: AtomicBool,
     /// No further try; the one under way is waited for.
     pub pause: CancellationToken,
     /// Stop at once.
@@ -260,9 +264,13 @@ impl Sender {
             self.told(after, None).await;
             return Next::On;
         }
+        let link = Arc::clone(&self.link);
+        // Not held while the disk is waited for: a cancel has to get past.
+        let speaking = link.speaking.lock().await;
         match self.ask_fence(Telling::Status).await {
             Some(Fenced::Stored) => {}
             Some(Fenced::Cancelled | Fenced::Superseded { .. } | Fenced::Stands(_) | Fenced::Lost) => {
+                drop(speaking);
                 self.told(after, None).await;
                 return Next::On;
             }
@@ -272,6 +280,7 @@ impl Sender {
             }
         }
         let answer = self.dashboard.post(pass, &self.id, Post::Status(&StatusPost { status, error: None, data: None })).await;
+        drop(speaking);
         if let Next::Over(delivery) = self.weigh(course, &answer) {
             return Next::Over(delivery);
         }
@@ -299,9 +308,16 @@ impl Sender {
             return Next::On;
         }
         let cancels = matches!(end.outcome, Outcome::Cancelled { .. });
+        let link = Arc::clone(&self.link);
+        let speaking = link.speaking.lock().await;
+        if cancels && link.cancel_told.load(Ordering::Acquire) {
+            drop(speaking);
+            return self.finish(&end, after, Delivery::Delivered).await;
+        }
         match self.ask_fence(Telling::End).await {
             Some(Fenced::Lost) => return self.finish(&end, after, Delivery::Lost).await,
             Some(Fenced::Cancelled | Fenced::Superseded { .. }) if !cancels => {
+                drop(speaking);
                 return self.finish(&end, after, Delivery::Cancelled).await;
             }
             Some(_) => {}
@@ -311,6 +327,7 @@ impl Sender {
             }
         }
         let answer = self.dashboard.post(pass, &self.id, Post::Status(&status_post(&end.outcome, course.extent))).await;
+        drop(speaking);
         if let Next::Over(delivery) = self.weigh(course, &answer) {
             return self.finish(&end, after, delivery).await;
         }

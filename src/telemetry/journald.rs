@@ -213,7 +213,7 @@ mod tests {
         let path = dir.path().join("socket");
         let listener = UnixDatagram::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let mut guard = Guard { sinks: Vec::new() };
+        let mut guard = Guard { sinks: Vec::new(), reopen: crate::telemetry::Reopen::default() };
         let queue = guard.sink("journal", Socket::connect(&path).unwrap());
         let mask: Mask = Arc::new(|text: &str| Cow::Owned(text.replace("hunter22", "***")));
         let layer = JournaldLayer::new(queue, mask);

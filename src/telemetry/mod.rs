@@ -3,6 +3,7 @@
 //! Every byte passes the mask before it leaves; nothing blocks the caller: lines go through bounded queues to a thread per sink, and
 //! what does not fit there is counted and told at the end.
 
+mod files;
 mod filter;
 mod journald;
 #[cfg(test)]
@@ -10,24 +11,24 @@ mod screen;
 mod writer;
 
 use std::borrow::Cow;
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::{LogFormat, LoggingConfig, TerminalHints};
+use files::LogFiles;
 use writer::{Lines, MaskingWriter};
+
+pub use files::Reopen;
 
 /// Lines that wait for a sink; more are dropped and counted.
 const QUEUED_LINES: usize = 4096;
-/// Daily files that are kept.
-const KEPT_FILES: usize = 14;
 
 /// Lets text out without its secrets.
 pub type Mask = Arc<dyn for<'t> Fn(&'t str) -> Cow<'t, str> + Send + Sync>;
@@ -48,6 +49,8 @@ pub enum TelemetryError {
 /// Keep it until the process ends: dropping it writes what is still queued.
 pub struct Guard {
     sinks: Vec<(&'static str, WorkerGuard, ErrorCounter)>,
+    /// Opens LOG_DIR's files again.
+    pub reopen: Reopen,
 }
 
 impl Drop for Guard {
@@ -56,8 +59,11 @@ impl Drop for Guard {
             drop(guard);
             let lost = counter.dropped_lines();
             if lost > 0 {
-                // The log itself is closed by now.
-                eprintln!("slipway: {lost} log lines did not fit into the queue of the {sink} and are missing there");
+                // The log itself is closed by now, and so may the terminal be.
+                let _closed = writeln!(
+                    std::io::stderr(),
+                    "slipway: {lost} log lines did not fit into the queue of the {sink} and are missing there"
+                );
             }
         }
     }
@@ -77,10 +83,10 @@ type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 /// Sets up logging for the whole process, once. Log lines go to standard error, so that a command's own output stays clean.
 pub fn init(config: &LoggingConfig, mask: Mask) -> Result<Guard, TelemetryError> {
     let hints = TerminalHints::of_process();
-    let mut guard = Guard { sinks: Vec::new() };
+    let mut guard = Guard { sinks: Vec::new(), reopen: Reopen::default() };
     let mut layers = vec![main_layer(config, hints, &mask, &mut guard)?];
     if let Some(dir) = &config.dir {
-        let queue = guard.sink("log file", daily_files(dir)?);
+        let queue = guard.sink("log file", LogFiles::open(dir, guard.reopen.clone())?);
         layers.push(lines_layer(config.format == LogFormat::Json, false, MaskingWriter::new(queue, mask)));
     }
     let filter = filter::of_level(&config.level).map_err(|e| TelemetryError::Filter(e.to_string()))?;
@@ -124,16 +130,4 @@ where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
     layer.with_target(false)
-}
-
-fn daily_files(dir: &Path) -> Result<RollingFileAppender, TelemetryError> {
-    let failed = |cause: String| TelemetryError::Files { dir: dir.to_owned(), cause };
-    std::fs::create_dir_all(dir).map_err(|e| failed(e.to_string()))?;
-    RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("slipway")
-        .filename_suffix("log")
-        .max_log_files(KEPT_FILES)
-        .build(dir)
-        .map_err(|e| failed(std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)))
 }

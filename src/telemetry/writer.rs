@@ -59,7 +59,8 @@ impl<W: Lines> Write for EventWriter<W> {
 impl<W: Lines> Drop for EventWriter<W> {
     fn drop(&mut self) {
         if let Err(e) = self.flush() {
-            eprintln!("slipway: a log line could not be written: {e}");
+            // The terminal may be closed: then there is nobody to tell.
+            let _closed = writeln!(io::stderr(), "slipway: a log line could not be written: {e}");
         }
     }
 }

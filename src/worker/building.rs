@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +30,9 @@ const TEAR_DOWN: Duration = Duration::from_secs(30);
 
 /// How long a stopped pipeline may take to end by itself where the Engine hangs …
 const STOPS_WITHIN_HUNG: Duration = Duration::from_secs(30);
+
+/// … where WORK_DIR's disk has stalled …
+const STOPS_WITHIN_STALLED: Duration = Duration::from_secs(8);
 
 /// … and where it answers: above what an export that has begun is waited for.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
@@ -143,10 +146,14 @@ impl Attempt {
                 }
                 _ = silence.tick(), if !late && engine_answers.is_none() => {
                     // Time in which the build may not go on is not its own.
-                    if at.borrow().is_waiting() {
+                    let stalled = self.shared.disk.is_stalled() || !listening.has_room();
+                    if at.borrow().is_waiting() || stalled {
                         listening.touch();
                         let later = deadline.deadline() + silence.period();
                         deadline.as_mut().reset(later);
+                    }
+                    if let Some((at, _)) = stage_ends.as_mut().filter(|_| stalled) {
+                        *at += silence.period();
                     }
                     let silent = listening.silent_for();
                     if silent < asks_after {
@@ -195,7 +202,13 @@ impl Attempt {
     /// Returns when a stopped pipeline has had its time, and how much that was.
     async fn patience(&self, ctx: &StageContext) -> Duration {
         let stopped = Instant::now();
-        sleep_until(stopped + STOPPED_ASKS_AFTER).await;
+        while stopped.elapsed() < STOPPED_ASKS_AFTER {
+            sleep(Duration::from_secs(1)).await;
+            // A thread that waits for the disk cannot be stopped, and ends by itself when it answers.
+            if self.shared.disk.is_stalled() && stopped.elapsed() >= STOPS_WITHIN_STALLED {
+                return stopped.elapsed();
+            }
+        }
         let answers = self.shared.stages.dockerfile.engine_answers(ctx).await;
         let within = if answers { STOPS_WITHIN } else { STOPS_WITHIN_HUNG };
         sleep_until(stopped + within).await;

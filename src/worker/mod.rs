@@ -4,7 +4,9 @@ mod alone;
 mod attempt;
 mod building;
 mod check;
+mod control;
 mod dead_letter;
+mod disk_watch;
 mod ending;
 mod health;
 mod job_tasks;
@@ -26,6 +28,7 @@ mod stage_times;
 mod startup;
 mod supervisor;
 mod systemd;
+mod watchdog;
 mod way;
 
 pub use check::{Finding, check};

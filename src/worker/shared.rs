@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::disk_watch::DiskWatch;
 use super::pipeline::{Stages, full_jitter};
 use super::slots::Slots;
 use crate::config::Config;
@@ -31,6 +32,8 @@ pub struct Shared {
     /// Trips when the drain is over: effects that are still waiting for a peer leave their job to the next start.
     pub halt: CancellationToken,
     pub housekeeper: Housekeeper,
+    /// Whether WORK_DIR's disk answers.
+    pub disk: DiskWatch,
 }
 
 impl Shared {

@@ -1,8 +1,11 @@
 //! What stands between a build and its log: notices when nothing is printed for too long, and hides the secrets of other jobs.
+//! Time in which the log has no room is no silence.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
 
 use crate::protocol::{LogSink, LogType};
 use crate::secrets::ActiveSecrets;
@@ -36,5 +39,16 @@ impl LogSink for Listening {
     fn line(&self, kind: LogType, text: &str) {
         self.touch();
         self.sink.line(kind, &self.secrets.redact(text));
+    }
+
+    fn has_room(&self) -> bool {
+        self.sink.has_room()
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.sink.room().await;
+            self.touch();
+        })
     }
 }

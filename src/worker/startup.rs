@@ -7,17 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::control::ControlThread;
+use super::disk_watch::DiskWatch;
 use super::health::HostHealth;
 use super::journals;
 use super::pipeline::{Stages, full_jitter};
 use super::shared::Shared;
-use super::signals::Signals;
+use super::signals::{Hangups, Signals};
 use super::slots::Slots;
 use super::supervisor::Supervisor;
 use super::systemd;
+use super::watchdog::{self, Heart};
 use crate::config::{Config, RegistryConfig, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
@@ -25,17 +29,30 @@ use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
 use crate::peer::{OperatorHosts, Peers};
 use crate::protocol::Code;
-use crate::queue::{Claim, IdentityError, IdentityLock, Queue, WorkerIdentity};
+use crate::queue::{Claim, Gate, IdentityError, Notice, Queue, WorkerIdentity};
 use crate::registry::{self, RegistryStage, STALL_TIMEOUT};
 use crate::report::{self, Pace, Reporter};
 use crate::secrets::ActiveSecrets;
 use crate::source::GitSourceStage;
+use crate::telemetry::Reopen;
 
-/// Runs the daemon until it is told to stop. The exit code is the process's.
-pub async fn run(config: Config, secrets: Arc<ActiveSecrets>) -> Exit {
-    let (identity, lock) = match WorkerIdentity::open(&config.worker.work_dir) {
-        Ok(opened) => opened,
+/// How long the background tasks may take to end.
+const TASKS_END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs the daemon until it is told to stop. The exit code is the process's. `log_files`: opened again with each SIGHUP.
+pub async fn run(config: Config, secrets: Arc<ActiveSecrets>, log_files: Reopen) -> Exit {
+    // First of all: a SIGHUP that nobody listens for ends the process.
+    let (hangups, mut signals) = match Hangups::listen().and_then(|hangups| Ok((hangups, Signals::listen()?))) {
+        Ok(both) => both,
         Err(error) => {
+            tracing::error!("cannot listen for signals: {error}");
+            return Exit::Temporary;
+        }
+    };
+    let work_dir = config.worker.work_dir.clone();
+    let (identity, lock) = match off_the_runtime(move || WorkerIdentity::open(&work_dir)).await {
+        Some(Ok(opened)) => opened,
+        Some(Err(error)) => {
             tracing::error!("{error}");
             return match error {
                 IdentityError::Locked { .. } => Exit::Temporary,
@@ -43,130 +60,180 @@ pub async fn run(config: Config, secrets: Arc<ActiveSecrets>) -> Exit {
                 IdentityError::Io { .. } | IdentityError::Damaged { .. } => Exit::Config,
             };
         }
+        None => return Exit::Temporary,
     };
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
+    let control = match ControlThread::start() {
+        Ok(control) => control,
         Err(error) => {
-            tracing::error!("cannot listen for signals: {error}");
+            tracing::error!("the control thread cannot be started: {error}");
             return Exit::Temporary;
         }
     };
     tracing::info!(worker = %identity.id, version = env!("CARGO_PKG_VERSION"), work_dir = %config.worker.work_dir.display(), "slipway starts");
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let _stop = stop.clone().drop_guard();
+    let watched = sd_notify::watchdog_enabled();
+    let heart = Heart::new(watched);
+    if watched.is_some() {
+        control.handle().spawn(watchdog::feed(heart.clone()));
+    }
+    tasks.spawn(stop.clone().run_until_cancelled_owned(hangups.reopen(log_files)));
     // Ready as soon as the configuration is good: a part that is away is waited for, and must not make systemd restart us.
-    systemd::tell(NotifyState::Ready);
-    let ended = start(config, identity, lock, secrets, &mut signals).await;
+    systemd::tell_ready().await;
+    let daemon = Daemon { config, identity, secrets, tasks, stop, heart, control };
+    let ended = daemon.run(&mut signals).await;
     systemd::tell(NotifyState::Stopping);
+    drop(lock);
     ended
 }
 
-async fn start(
+/// What the daemon is started from.
+struct Daemon {
     config: Config,
     identity: WorkerIdentity,
-    lock: IdentityLock,
     secrets: Arc<ActiveSecrets>,
-    signals: &mut Signals,
-) -> Exit {
-    let tasks = TaskTracker::new();
-    let stop = CancellationToken::new();
-    let _stop = stop.clone().drop_guard();
-    tasks.spawn(stop.clone().run_until_cancelled_owned(name_the_registry(config.registry.clone())));
-    let dashboard = async {
-        until_reached("the dashboard", || report::check(&config.dashboard)).await;
-        pending::<Infallible>().await
-    };
-    let reached = tokio::select! {
-        reached = reach_parts(&config, &identity) => reached,
-        never = dashboard => match never {},
-        () = signals.next() => {
-            tracing::info!("stopped before every part was reached");
-            return Exit::Ok;
-        }
-    };
-    let (queue, engine) = reached;
-    let halt = CancellationToken::new();
-    let (gate, notices) = queue.run(&tasks, stop.clone());
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    heart: Heart,
+    control: ControlThread,
+}
 
-    let stages = match stages(&config, &identity, engine.clone(), &secrets) {
-        Ok(stages) => stages,
-        Err(failure) => {
-            tracing::error!("{failure}");
-            return Exit::Temporary;
-        }
-    };
-    let journal = config.worker.work_dir.join("journal");
-    let reporter =
-        match Reporter::new(config.dashboard.clone(), journal, gate.clone(), tasks.clone(), halt.clone(), Pace::default()) {
-            Ok(reporter) => reporter,
-            Err(error) => {
-                tracing::error!("cannot use WORK_DIR/journal: {error}");
-                return Exit::Temporary;
+/// What the supervisor works with.
+struct Started {
+    shared: Arc<Shared>,
+    notices: mpsc::Receiver<Notice>,
+    resumed: Vec<Claim>,
+}
+
+impl Daemon {
+    async fn run(self, signals: &mut Signals) -> Exit {
+        let halt = CancellationToken::new();
+        let started = self.heart.beside(async {
+            tokio::select! {
+                started = self.start(&halt) => Some(started),
+                () = signals.next() => None,
+            }
+        });
+        let Started { shared, notices, resumed } = match started.await {
+            Some(Ok(started)) => started,
+            Some(Err(exit)) => return exit,
+            None => {
+                tracing::info!("stopped before the worker was ready");
+                halt.cancel();
+                return Exit::Ok;
             }
         };
-    let WorkerConfig { work_dir, min_free_disk, .. } = config.worker.clone();
-    let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, &config);
-    // Before anything is resumed: nothing of this worker is alive yet.
-    tokio::select! {
-        _ = housekeeper.sweep() => {}
-        () = signals.next() => {
-            tracing::info!("stopped before what an earlier process left was swept up");
-            return Exit::Ok;
+        let queue = shared.queue.clone();
+        let code = Supervisor::new(shared, resumed, self.heart.clone()).run(notices, signals).await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.heart
+            .beside(async {
+                if tokio::time::timeout(TASKS_END_WITHIN, self.tasks.wait()).await.is_err() {
+                    tracing::warn!("some background tasks did not end in time");
+                }
+                if code == Exit::Ok
+                    && let Err(error) = queue.release().await
+                {
+                    tracing::warn!("the lease could not be released, it expires by itself: {error}");
+                }
+            })
+            .await;
+        code
+    }
+
+    /// Every part reached, leftovers swept, and what an earlier process left taken up.
+    async fn start(&self, halt: &CancellationToken) -> Result<Started, Exit> {
+        let Self { config, identity, tasks, stop, .. } = self;
+        tasks.spawn(stop.clone().run_until_cancelled_owned(name_the_registry(config.registry.clone())));
+        let dashboard = async {
+            until_reached("the dashboard", || report::check(&config.dashboard)).await;
+            pending::<Infallible>().await
+        };
+        let (queue, engine) = tokio::select! {
+            reached = reach_parts(config, identity) => reached,
+            never = dashboard => match never {},
+        };
+        let (gate, notices) = queue.run(self.control.handle(), tasks, stop.clone());
+        let stages = self.stages(engine.clone()).await?;
+        let reporter = self.reporter(gate.clone(), halt).await?;
+        let WorkerConfig { work_dir, min_free_disk, .. } = config.worker.clone();
+        let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, config);
+        // Before anything is resumed: nothing of this worker is alive yet.
+        housekeeper.sweep().await;
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            host: identity.host.clone(),
+            queue,
+            gate,
+            reporter,
+            stages,
+            secrets: self.secrets.clone(),
+            for_others: Arc::default(),
+            slots: Slots::new(config.worker.max_concurrent_builds),
+            halt: halt.clone(),
+            housekeeper,
+            disk: DiskWatch::new(config.worker.work_dir.clone()),
+        });
+        let (watching, stopped) = (shared.clone(), stop.clone());
+        tasks.spawn(async move {
+            watching.disk.run(|| watching.reporter.is_busy(), stopped).await;
+        });
+        let (keeping, stopped) = (shared.clone(), stop.clone());
+        tasks.spawn(async move {
+            let Stages { source, context, buildpacks, .. } = &keeping.stages;
+            keeping.housekeeper.run(source, context, buildpacks, stopped).await;
+        });
+
+        let failing = shared.clone();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+            failing.stages.health.keep_probing(&failing.config.build).await;
+        }));
+
+        // Asked by who reports to it, this time: with a key that it refuses no job is claimed.
+        let looking = shared.clone();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+            until_reached("the dashboard", || looking.reporter.check()).await;
+        }));
+        let resumed = take_up(&shared).await;
+        Ok(Started { shared, notices, resumed })
+    }
+
+    async fn stages(&self, engine: bollard::Docker) -> Result<Stages, Exit> {
+        let (config, identity, secrets) = (self.config.clone(), self.identity.clone(), self.secrets.clone());
+        match off_the_runtime(move || stages(&config, &identity, engine, &secrets)).await {
+            Some(Ok(stages)) => Ok(stages),
+            Some(Err(failure)) => {
+                tracing::error!("{failure}");
+                Err(Exit::Temporary)
+            }
+            None => Err(Exit::Temporary),
         }
     }
-    let slots = Slots::new(config.worker.max_concurrent_builds);
-    let shared = Arc::new(Shared {
-        config,
-        host: identity.host.clone(),
-        queue: queue.clone(),
-        gate,
-        reporter,
-        stages,
-        secrets,
-        for_others: Arc::default(),
-        slots,
-        halt: halt.clone(),
-        housekeeper,
-    });
-    let (keeping, stopped) = (shared.clone(), stop.clone());
-    tasks.spawn(async move {
-        let Stages { source, context, buildpacks, .. } = &keeping.stages;
-        keeping.housekeeper.run(source, context, buildpacks, stopped).await;
-    });
 
-    let failing = shared.clone();
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-        failing.stages.health.keep_probing(&failing.config.build).await;
-    }));
-
-    // Asked by who reports to it, this time: with a key that it refuses no job is claimed.
-    let looking = shared.clone();
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-        until_reached("the dashboard", || looking.reporter.check()).await;
-    }));
-
-    let resumed = tokio::select! {
-        resumed = take_up(&shared) => Some(resumed),
-        () = signals.next() => None,
-    };
-    let code = match resumed {
-        Some(resumed) => Supervisor::new(shared, resumed).run(notices, signals).await,
-        None => {
-            tracing::info!("stopped before Redis said what was claimed before the restart");
-            halt.cancel();
-            Exit::Ok
+    async fn reporter(&self, gate: Gate, halt: &CancellationToken) -> Result<Arc<Reporter>, Exit> {
+        let (dashboard, journal) = (self.config.dashboard.clone(), self.config.worker.work_dir.join("journal"));
+        let (tasks, halt) = (self.tasks.clone(), halt.clone());
+        match off_the_runtime(move || Reporter::new(dashboard, journal, gate, tasks, halt, Pace::default())).await {
+            Some(Ok(reporter)) => Ok(reporter),
+            Some(Err(error)) => {
+                tracing::error!("cannot use WORK_DIR/journal: {error}");
+                Err(Exit::Temporary)
+            }
+            None => Err(Exit::Temporary),
         }
-    };
-    stop.cancel();
-    tasks.close();
-    if tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
-        tracing::warn!("some background tasks did not end in time");
     }
-    if code == Exit::Ok
-        && let Err(error) = queue.release().await
-    {
-        tracing::warn!("the lease could not be released, it expires by itself: {error}");
+}
+
+/// Runs what touches a disk beside the runtime, which a stalled one must not hold up. `None`: it panicked, or the runtime ends.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) => {
+            tracing::error!("a step of the start ended by a defect: {error}");
+            None
+        }
     }
-    drop(lock);
-    code
 }
 
 /// What an earlier process of this host had claimed, and the ends that only its journals know.

@@ -18,6 +18,7 @@ use super::shared::Shared;
 use super::signals::Signals;
 use super::slots::{Company, Place};
 use super::systemd;
+use super::watchdog::Heart;
 use crate::exit::Exit;
 use crate::protocol::DeploymentId;
 use crate::queue::{Claim, ClaimFate, Notice};
@@ -45,6 +46,8 @@ pub struct Supervisor {
     reserved: bool,
     attempts: JobTasks<InHand>,
     said: Said,
+    /// Beats each time the loop goes round: systemd's watchdog is fed by it.
+    heart: Heart,
 }
 
 /// A claim that a task works on, and how the task is told to stop.
@@ -70,7 +73,7 @@ enum Said {
 }
 
 impl Supervisor {
-    pub fn new(shared: Arc<Shared>, resumed: Vec<Claim>) -> Self {
+    pub fn new(shared: Arc<Shared>, resumed: Vec<Claim>, heart: Heart) -> Self {
         let mut supervisor = Self {
             shared,
             waiting: VecDeque::new(),
@@ -79,6 +82,7 @@ impl Supervisor {
             reserved: false,
             attempts: JobTasks::default(),
             said: Said::Nothing,
+            heart,
         };
         for claim in resumed {
             match claim.fate {
@@ -93,10 +97,11 @@ impl Supervisor {
     /// Claims and builds until a signal, then drains. Returns when nothing runs any more, or at once on the second signal.
     pub async fn run(mut self, mut notices: mpsc::Receiver<Notice>, signals: &mut Signals) -> Exit {
         let mut claim: Option<BoxFuture<'static, Claim>> = None;
-        let mut look = tokio::time::interval(PAUSE);
+        let mut look = tokio::time::interval(PAUSE.min(self.heart.every()));
         let mut health = self.shared.stages.health.watch();
         let shared = self.shared.clone();
         loop {
+            self.heart.beat();
             let slots_changed = shared.slots.changed();
             tokio::pin!(slots_changed);
             // From here on no change is missed.
@@ -130,7 +135,7 @@ impl Supervisor {
         }
         // A claim whose answer is on its way goes back to the queue by itself.
         drop(claim);
-        self.shared.queue.stop_claiming().await;
+        self.heart.beside(self.shared.queue.stop_claiming()).await;
         let waiting = std::mem::take(&mut self.waiting);
         self.give_back(waiting.into_iter().map(|waiting| waiting.claim).collect(), "whose worker is shutting down");
         let drain_takes = self.shared.config.worker.drain_timeout + LAST_WORDS;
@@ -146,6 +151,8 @@ impl Supervisor {
             Some(format!("No job is claimed: {} ends are waiting to be told to the dashboard.", self.attempts.len()))
         } else if let Err(why) = self.shared.reporter.accepts_work() {
             Some(why)
+        } else if self.shared.disk.is_stalled() {
+            Some("No job is claimed: the disk of WORK_DIR does not answer.".to_owned())
         } else if let Err(why) = self.shared.housekeeper.room() {
             Some(why)
         } else {
@@ -337,7 +344,9 @@ impl Supervisor {
             }
         }
         self.shared.halt.cancel();
+        let mut look = tokio::time::interval(self.heart.every());
         loop {
+            self.heart.beat();
             tokio::select! {
                 biased;
                 () = signals.next() => return self.ends_at_once(),
@@ -345,6 +354,7 @@ impl Supervisor {
                     Some(ended) => self.ended(ended),
                     None => break,
                 },
+                _ = look.tick() => {}
             }
         }
         tracing::info!("stopped");
@@ -361,13 +371,16 @@ impl Supervisor {
     async fn wait_for_all(&mut self, time: Duration, notices: &mut mpsc::Receiver<Notice>, signals: &mut Signals) -> bool {
         let deadline = tokio::time::sleep(time);
         tokio::pin!(deadline);
+        let mut look = tokio::time::interval(self.heart.every());
         while !self.attempts.is_empty() {
+            self.heart.beat();
             tokio::select! {
                 biased;
                 () = signals.next() => return false,
                 Some(notice) = notices.recv() => self.notify(notice),
                 Some(ended) = self.attempts.next_ended() => self.ended(ended),
                 () = &mut deadline => return true,
+                _ = look.tick() => {}
             }
         }
         true

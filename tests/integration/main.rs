@@ -33,7 +33,9 @@ mod predecessor;
 mod reports;
 mod rig_itself;
 mod secrets;
+mod signals;
 mod small_disk;
+mod stalled_disk;
 #[allow(dead_code, reason = "the campaign takes the rest of it")]
 mod support;
 mod timeouts;

@@ -141,7 +141,7 @@ async fn a_worker_that_has_not_looked_for_room_yet_leaves_a_cancelled_job_in_the
     assert_eq!(producer.cancel(&id("queued")).await.unwrap(), CancelFound::Queued);
     producer.cancel(&id("running")).await.unwrap();
     // The look of the start finds both.
-    let (_gate, mut notices) = queue.run(&tasks, stop.clone());
+    let (_gate, mut notices) = queue.run(&tokio::runtime::Handle::current(), &tasks, stop.clone());
     let Some(Notice::Cancelled(heard)) = within(5, notices.recv()).await else { panic!("claimed all the same") };
     assert_eq!(heard.as_str(), "running");
     assert!(tokio::time::timeout(std::time::Duration::from_millis(500), notices.recv()).await.is_err());

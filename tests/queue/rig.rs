@@ -157,7 +157,7 @@ impl Worker {
         let id = identity.id.clone();
         let queue = Queue::connect(config, identity, post_timeout).await.unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let (gate, notices) = queue.run(&tasks, stop.clone());
+        let (gate, notices) = queue.run(&tokio::runtime::Handle::current(), &tasks, stop.clone());
         // As the daemon does when it has looked for room.
         queue.allow_claims(true);
         Worker { queue, id, gate, notices, tasks, stop, dir }

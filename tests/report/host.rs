@@ -100,6 +100,14 @@ impl Host {
         }
     }
 
+    /// Waits until a file of the journal holds that text, and so all that was said before it.
+    pub async fn until_written(&self, text: &str) {
+        let holds = |file: &PathBuf| String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).contains(text);
+        while !self.files().iter().any(holds) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// All tasks of the reporter end, as with the process; only the disk stays. (All reports must have been dropped.)
     pub async fn restart(&mut self) {
         self.stop.cancel();

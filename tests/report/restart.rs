@@ -212,10 +212,11 @@ async fn lines_that_the_disk_refused_are_counted_and_an_end_is_written_when_it_t
     let host = Host::start().await;
     host.shut_gate();
     let report = host.open("dpl1").await;
+    report.status(DeploymentStatus::Building);
     report.line(LogType::Stdout, "before");
     report.line(LogType::Stderr, "also before");
-    report.status(DeploymentStatus::Building);
     let (there, away) = (host.files()[0].clone(), host.dir.path().join("away"));
+    host.until_written("also before").await;
     std::fs::rename(&there, &away).unwrap();
     for n in 0..10 {
         report.line(LogType::Stdout, &"x".repeat(40_000 + n));

@@ -1,7 +1,7 @@
 //! One phase's container from create to removal, through the Engine API. Whatever happens, the container is gone afterwards.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
@@ -238,6 +238,7 @@ async fn follow(
     let mut wait = engine.wait_container(name, None::<WaitContainerOptions>);
     let mut output_ended = false;
     loop {
+        lines.room().await;
         tokio::select! {
             piece = output.next(), if !output_ended => match piece {
                 Some(Ok(LogOutput::StdErr { message })) => lines.stderr(&message),
@@ -254,17 +255,20 @@ async fn follow(
             }
         }
     }
-    let rest = async {
-        while let Some(piece) = output.next().await {
-            match piece? {
-                LogOutput::StdErr { message } => lines.stderr(&message),
-                other => lines.stdout(other.as_ref()),
-            }
+    // What comes later than that is nobody's last word. The time in which the log has no room does not count.
+    let mut left = LAST_OUTPUT;
+    while !output_ended {
+        lines.room().await;
+        let asked = Instant::now();
+        match tokio::time::timeout(left, output.next()).await {
+            Ok(Some(Ok(LogOutput::StdErr { message }))) => lines.stderr(&message),
+            Ok(Some(Ok(other))) => lines.stdout(other.as_ref()),
+            Ok(Some(Err(error))) => return Err(error),
+            Ok(None) | Err(_) => output_ended = true,
         }
-        Ok(())
-    };
-    // What comes later than that is nobody's last word.
-    if output_ended { Ok(()) } else { tokio::time::timeout(LAST_OUTPUT, rest).await.unwrap_or(Ok(())) }
+        left = left.saturating_sub(asked.elapsed());
+    }
+    Ok(())
 }
 
 fn body(config: &BuildpacksConfig, spec: ContainerSpec) -> ContainerCreateBody {

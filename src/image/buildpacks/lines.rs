@@ -34,6 +34,11 @@ impl<'a> Lines<'a> {
         Self { ctx, stdout: stream(LogType::Stdout), stderr: stream(LogType::Stderr), tail: VecDeque::new() }
     }
 
+    /// To be awaited before the next piece is read.
+    pub async fn room(&self) {
+        self.ctx.room().await;
+    }
+
     pub fn stdout(&mut self, piece: &[u8]) {
         let masked = self.stdout.redactor.push(piece);
         let Self { ctx, stdout, tail, .. } = self;

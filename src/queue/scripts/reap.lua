@@ -1,11 +1,13 @@
 -- Takes the jobs of a dead worker and puts them at the head of the queue, in their order.
 -- KEYS  1 queue  2 claimed:<dead>  3 lease:<dead>  4 lease:<worker>  5 workers  6 jobs  7 crashes
 -- ARGV  1 nonce of the caller  2 dead worker  3 its host, for people  4 the HTTP time-out in ms  5 how many at most
---       6 '1': it ended in good order, so nothing of this counts as a crash
+--       6 '1': it ended in good order, so nothing of this counts as a crash  7 nonce of the process that held the lease, or ''
 -- Returns  fenced | alive | taken, '1' if more are left, then for each job its id ('' for what is no job) and attempt
 -- Idempotent: what was moved is not there any more.
 local queue, claimed, lease, own, workers, jobs, crashes = unpack(KEYS)
 local nonce, dead, host, http, limit, orderly = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
+-- whether it is dead cannot be seen from here: a process that was only cut off takes its count back (uncount.lua)
+local mark = ARGV[7] ~= '' and ' lost:' .. ARGV[7] or ''
 if redis.call('GET', own) ~= nonce then return {'fenced'} end
 if redis.call('EXISTS', lease) == 1 then return {'alive'} end
 redis.call('LLEN', queue)
@@ -30,7 +32,8 @@ for _ = 1, limit do
     redis.call('LMOVE', claimed, queue, 'RIGHT', 'LEFT')
     if not orderly and #payload <= 16777216 and not (rec and rec.outcome) then
       local sha = redis.sha1hex(payload)
-      redis.call('HSET', crashes, sha, digits(crash_count(redis.call('HGET', crashes, sha)) + 1))
+      local counted = redis.call('HGET', crashes, sha)
+      redis.call('HSET', crashes, sha, digits(crash_count(counted) + 1) .. crash_marks(counted) .. mark)
     end
     if rec then
       rec.worker, rec.lost_on, rec.lost_attempt, rec.back_from = '', host, rec.attempt, nil

@@ -103,8 +103,17 @@ local function store_void(rec, why, cancelled_json, superseded_json)
   rec.status, rec.posted, rec.retry = 'CANCELLED', nil, nil
 end
 
+-- The hash `crashes` has under the sha1 of an element: how many attempts at it ended with a dead worker, then for each of those that a
+-- reaper counted ' lost:' and the nonce of the process whose lease had run out (that process takes the count back if it lives after all),
+-- then the nonce of the process that counted itself when it took the element up again.
 local function crash_count(text)
   return tonumber(string.match(text or '', '^%d+') or '0')
+end
+
+local function crash_marks(text)
+  local marks = ''
+  for mark in string.gmatch(text or '', ' lost:%w+') do marks = marks .. mark end
+  return marks
 end
 
 -- removes one element from a list of claims: by its bytes, or, where the caller has only its beginning, by that and its length

@@ -30,7 +30,7 @@ local again = counted and string.sub(counted, -#nonce) == nonce
 if rec then again = rec.resumed == nonce end
 if not again and not orderly and not (rec and rec.outcome) then
   crash = crash + 1
-  redis.call('HSET', crashes, sha, digits(crash) .. ' ' .. nonce)
+  redis.call('HSET', crashes, sha, digits(crash) .. crash_marks(counted) .. ' ' .. nonce)
 end
 local fate, detail = 'build', ''
 if crash >= 3 then

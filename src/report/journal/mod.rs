@@ -1,45 +1,67 @@
-//! One deployment's journal on disk: what is to be told, in order, and how far it was told. All calls may touch the disk.
+//! One deployment's journal on disk: what is to be told, in order, and how far it was told.
+//!
+//! Lines and statuses go through memory ([`gathered`]) to a writer that is started beside the runtime, so a disk that stalls holds up no
+//! thread of the runtime: lines wait, and whoever reads a build's output waits for room. Calls that say "Blocking" wait for the disk.
 //!
 //! Segments bound it: what the dashboard has answered is removed as a whole segment, and where it does not answer, the oldest
 //! lines (head) and the newest (tail) stay within the cap, and a line says how many are missing between them.
 
 mod files;
+mod gathered;
 mod ledger;
 mod reader;
 mod record;
 mod recover;
+mod writer;
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 pub use files::{Position, list, remove_cursor};
+pub use gathered::Woken;
 pub use ledger::Missing;
 pub use reader::{Item, Loaded};
 pub use record::EndNote;
 pub use recover::{Summary, discard, summary};
 
 use files::{Cursor, segment_path};
+use gathered::Gathered;
 use ledger::{Ledger, Segment};
 use record::{Header, Record};
 
-use super::batch::{Batch, Batcher};
-use crate::protocol::{DeploymentId, DeploymentStatus, LogType, Outcome};
+use crate::protocol::{DeploymentId, LogType, Outcome};
 
 /// Bytes of all journals together.
 #[derive(Debug, Default)]
-pub struct DiskUse(AtomicU64);
+pub struct DiskUse {
+    on_disk: AtomicU64,
+    /// In memory, for the disk.
+    waiting: AtomicU64,
+}
 
 impl DiskUse {
     pub fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.on_disk.load(Ordering::Relaxed)
     }
     pub fn grow(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.on_disk.fetch_add(bytes, Ordering::Relaxed);
     }
     fn shrink(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.on_disk.fetch_sub(bytes, Ordering::Relaxed);
+    }
+    fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+    fn wait_more(&self, bytes: u64) {
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+    }
+    fn wait_less(&self, bytes: u64) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -64,15 +86,6 @@ pub enum EndPlace {
     AfterCancelled,
 }
 
-/// What a line set in motion.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Woken {
-    /// There is more to send.
-    pub records: bool,
-    /// Lines began to gather that have to be written in [`super::batch::FLUSH_AFTER`].
-    pub gathering: bool,
-}
-
 /// A journal. Holds no file open.
 pub struct Journal {
     dir: PathBuf,
@@ -80,12 +93,46 @@ pub struct Journal {
     /// Random: tells this journal from an earlier one of the deployment, and seeds its checksums.
     birth: u64,
     disk: Arc<DiskUse>,
-    state: Mutex<State>,
+    /// Locked for a moment only, also by the runtime's threads.
+    gathered: Mutex<Gathered>,
+    /// There is room for more.
+    room: Notify,
+    /// Locked while the disk is waited for: never by the runtime's threads.
+    written: Mutex<Written>,
+    /// What the runtime's threads may know of `written`, as of its last release.
+    facts: Mutex<Facts>,
 }
 
-struct State {
-    batcher: Batcher,
-    written: Written,
+#[derive(Debug, Default, Clone, Copy)]
+struct Facts {
+    has_more: bool,
+    end: Option<u64>,
+    is_cancelled: bool,
+}
+
+/// `Written`, locked. When it is released the facts are those of then.
+struct Held<'a> {
+    facts: &'a Mutex<Facts>,
+    written: MutexGuard<'a, Written>,
+}
+
+impl Deref for Held<'_> {
+    type Target = Written;
+    fn deref(&self) -> &Written {
+        &self.written
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Written {
+        &mut self.written
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = self.written.facts();
+    }
 }
 
 /// What is on disk.
@@ -125,97 +172,62 @@ impl Journal {
             lost: Missing::default(),
             removed: false,
         };
-        Ok(Self { dir, id, birth, disk, state: Mutex::new(State { batcher: Batcher::default(), written }) })
+        Ok(Self::of(dir, id, birth, disk, written))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn of(dir: PathBuf, id: DeploymentId, birth: u64, disk: Arc<DiskUse>, written: Written) -> Self {
+        let facts = Mutex::new(written.facts());
+        let gathered = Mutex::new(Gathered::new(Arc::clone(&disk)));
+        Self { dir, id, birth, disk, gathered, room: Notify::new(), written: Mutex::new(written), facts }
+    }
+
+    /// Blocking.
+    fn written(&self) -> Held<'_> {
+        Held { facts: &self.facts, written: self.written.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn facts(&self) -> Facts {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seed(&self) -> u32 {
         self.birth as u32
     }
 
-    /// Takes one line, or several joined by `\n`. Where the disk refuses it, it is counted and the count is told.
-    pub fn log(&self, kind: LogType, text: &str) -> Woken {
-        let mut state = self.state();
-        let State { batcher, written } = &mut *state;
-        if written.removed {
-            return Woken::default();
-        }
-        let (empty, mut records) = (batcher.is_empty(), false);
-        batcher.push(kind, text, &mut |batch| records |= self.write_batch(written, batch));
-        Woken { records, gathering: empty && !batcher.is_empty() }
-    }
-
-    /// Writes what has gathered. `true`: there is more to send.
-    pub fn flush(&self) -> bool {
-        let mut state = self.state();
-        self.flush_held(&mut state)
-    }
-
-    fn flush_held(&self, state: &mut State) -> bool {
-        let State { batcher, written } = state;
-        let mut records = false;
-        batcher.flush(&mut |batch| records |= self.write_batch(written, batch));
-        records
-    }
-
-    fn write_batch(&self, written: &mut Written, batch: Batch<'_>) -> bool {
-        let size = Missing { lines: batch.lines, bytes: batch.text.len() as u64 };
-        match self.append(written, &[Record::Log { kind: batch.kind, text: batch.text }], size, false) {
-            Ok(()) => true,
-            Err(e) => {
-                if written.lost.is_none() {
-                    tracing::error!(deployment_id = %self.id, error = %e, "the journal cannot be written, log lines are lost until it can");
-                }
-                written.lost.add(size);
-                false
-            }
-        }
-    }
-
-    /// Appends a status in order with the lines. An end that stands before it is void, unless it is CANCELLED: nothing follows that.
-    pub fn status(&self, status: DeploymentStatus) -> io::Result<()> {
-        let mut state = self.state();
-        if state.written.removed || state.written.is_cancelled() {
-            return Ok(());
-        }
-        self.flush_held(&mut state);
-        self.append(&mut state.written, &[Record::Status(status)], Missing::default(), true)?;
-        state.written.end = None;
-        Ok(())
-    }
-
-    /// From here on the records are another attempt's; an end of the earlier one is void.
+    /// Blocking. From here on the records are another attempt's; an end of the earlier one is void.
     pub fn begin_attempt(&self, attempt: u32) -> io::Result<()> {
-        let mut state = self.state();
-        if state.written.attempt != attempt {
-            self.append(&mut state.written, &[Record::Attempt(attempt)], Missing::default(), false)?;
-            state.written.attempt = attempt;
-            state.written.end = None;
+        let mut written = self.written();
+        if written.attempt != attempt {
+            self.append(&mut written, &[Record::Attempt(attempt)], Missing::default(), false)?;
+            written.attempt = attempt;
+            written.end = None;
         }
         Ok(())
     }
 
-    /// Appends the end behind its last log line, unless it stands there. Not synced: see [`Journal::sync`].
+    /// Blocking. Appends the end behind its last log line, unless it stands there. Not synced: see [`Journal::sync`].
     pub fn end(&self, outcome: &Outcome, last_line: Option<(LogType, &str)>) -> io::Result<EndPlace> {
-        let mut state = self.state();
+        let mut written = self.written();
         let cancels = matches!(outcome, Outcome::Cancelled { .. });
-        if let Some(end) = &state.written.end {
-            let delivered = state.written.delivered_end >= end.ordinal;
+        // A status that waits for the disk comes first: an end that stands before it is void.
+        self.write_rest(&mut written);
+        if let Some(end) = &written.end {
+            let delivered = written.delivered_end >= end.ordinal;
             if end.outcome == *outcome {
                 return Ok(if delivered { EndPlace::Delivered } else { EndPlace::Waits(end.ordinal) });
             }
-            if state.written.is_cancelled() && !cancels {
+            if written.is_cancelled() && !cancels {
                 return Ok(EndPlace::AfterCancelled);
             }
             if delivered && !cancels {
                 return Ok(EndPlace::OtherDelivered);
             }
         }
-        self.flush_held(&mut state);
-        let written = &mut state.written;
+        let written = &mut *written;
         let note = EndNote { ordinal: written.ends + 1, attempt: written.attempt, outcome: outcome.clone() };
         let line = last_line.map(|(kind, text)| Record::Log { kind, text });
         let records: Vec<_> = line.into_iter().chain([Record::End(Box::new(note.clone()))]).collect();
@@ -225,11 +237,11 @@ impl Journal {
         Ok(EndPlace::Waits(written.ends))
     }
 
-    /// Makes all that was written and not answered survive a power cut: the segments and the directory.
+    /// Blocking. Makes all that was written and not answered survive a power cut: the segments and the directory.
     pub fn sync(&self) -> io::Result<()> {
         let paths: Vec<_> = {
-            let state = self.state();
-            state.written.ledger.iter().map(|s| segment_path(&self.dir, &self.id, s.number)).collect()
+            let written = self.written();
+            written.ledger.iter().map(|s| segment_path(&self.dir, &self.id, s.number)).collect()
         };
         for path in paths {
             files::sync(&path)?;
@@ -282,10 +294,10 @@ impl Journal {
         Ok(())
     }
 
-    /// What was read was answered (or needs no answer): the journal goes on behind it, also after a restart.
+    /// Blocking. What was read was answered (or needs no answer): the journal goes on behind it, also after a restart.
     pub fn told(&self, after: Position, end: Option<EndFate>) {
-        let mut state = self.state();
-        let written = &mut state.written;
+        let mut held = self.written();
+        let written = &mut *held;
         if written.removed {
             return;
         }
@@ -310,31 +322,38 @@ impl Journal {
         }
     }
 
+    /// Whether something is to be read (it may turn out to be nothing that is told).
+    pub fn has_more(&self) -> bool {
+        self.facts().has_more
+    }
+
     /// Whether the end with this ordinal is the one to tell.
     pub fn is_current(&self, ordinal: u64) -> bool {
-        self.state().written.end.as_ref().is_some_and(|e| e.ordinal == ordinal)
+        self.facts().end == Some(ordinal)
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.state().written.is_cancelled()
+        self.facts().is_cancelled
     }
 
     pub fn has_end(&self) -> bool {
-        self.state().written.end.is_some()
+        self.facts().end.is_some()
     }
 
+    /// Blocking.
     pub fn summary(&self) -> Summary {
-        let state = self.state();
-        Summary { attempt: state.written.attempt, outcome: state.written.end.as_ref().map(|e| e.outcome.clone()) }
+        let written = self.written();
+        Summary { attempt: written.attempt, outcome: written.end.as_ref().map(|e| e.outcome.clone()) }
     }
 
-    /// Removes the journal; what comes later is dropped. The newest segment goes last: what is left of a removal that was
+    /// Blocking. Removes the journal; what comes later is dropped. The newest segment goes last: what is left of a removal that was
     /// cut short still knows all.
     pub fn remove(&self) -> io::Result<()> {
-        let mut state = self.state();
-        state.batcher.flush(&mut |_| {});
-        state.written.removed = true;
-        for segment in state.written.ledger.iter() {
+        let mut written = self.written();
+        self.gathered().close();
+        self.room.notify_waiters();
+        written.removed = true;
+        for segment in written.ledger.iter() {
             files::remove(&segment_path(&self.dir, &self.id, segment.number))?;
             self.disk.shrink(segment.len);
         }
@@ -343,6 +362,14 @@ impl Journal {
 }
 
 impl Written {
+    fn facts(&self) -> Facts {
+        let (position, last) = (self.position, self.ledger.last());
+        Facts {
+            has_more: !self.removed && (position.segment < last.number || position.offset < last.len),
+            end: self.end.as_ref().map(|e| e.ordinal),
+            is_cancelled: self.is_cancelled(),
+        }
+    }
     fn is_cancelled(&self) -> bool {
         matches!(&self.end, Some(EndNote { outcome: Outcome::Cancelled { .. }, .. }))
     }

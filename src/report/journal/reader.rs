@@ -37,20 +37,13 @@ pub struct Loaded {
 }
 
 impl Journal {
-    /// Whether something is to be read (it may turn out to be nothing that is told).
-    pub fn has_more(&self) -> bool {
-        let state = self.state();
-        let (position, last) = (state.written.position, state.written.ledger.last());
-        !state.written.removed && (position.segment < last.number || position.offset < last.len)
-    }
-
-    /// What is told next. Consecutive log records of one type are joined up to a post's size, but not beyond `until`.
+    /// Blocking. What is told next. Consecutive log records of one type are joined up to a post's size, but not beyond `until`.
     /// Says the same again until [`Journal::told`].
     pub fn read(&self, until: Option<Position>) -> io::Result<Option<Loaded>> {
         loop {
             let (from, len) = {
-                let mut state = self.state();
-                match self.seek(&mut state.written) {
+                let mut written = self.written();
+                match self.seek(&mut written) {
                     Seek::At(from, len) => (from, len),
                     Seek::CutOut(missing, after) => return Ok(Some(Loaded { item: Item::CutOut(missing), after })),
                     Seek::Nothing => return Ok(None),
@@ -76,7 +69,7 @@ impl Journal {
             let after = Position { offset: from.offset + size as u64, ..from };
             match item {
                 Some(item) => return Ok(Some(Loaded { item, after })),
-                None => self.state().written.position = after,
+                None => self.written().position = after,
             }
         }
     }

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::files::{self, Cursor, PREAMBLE, Position, segment_path};
 use super::ledger::{Ledger, Missing, Segment};
 use super::record::{self, EndNote, Header, Record, Step};
-use super::{DiskUse, Journal, State, Written};
+use super::{DiskUse, Journal, Written};
 use crate::protocol::{DeploymentId, Outcome};
-use crate::report::batch::{Batcher, lines_in};
+use crate::report::batch::lines_in;
 
 /// What a journal says without being opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Journal {
             unreadable += len;
         }
         let journal = Journal::create(dir, id, attempt, cap, disk, birth)?;
-        journal.state().written.lost = Missing { lines: 0, bytes: unreadable };
+        journal.written().lost = Missing { lines: 0, bytes: unreadable };
         Ok(journal)
     }
 }
@@ -119,7 +119,7 @@ fn resume(
         lost: Missing { lines: 0, bytes: unreadable },
         removed: false,
     };
-    Ok(Journal { dir, id, birth: found.birth, disk, state: Mutex::new(State { batcher: Batcher::default(), written }) })
+    Ok(Journal::of(dir, id, found.birth, disk, written))
 }
 
 /// A segment read from its first record to its last.

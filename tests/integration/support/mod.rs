@@ -19,6 +19,7 @@ mod registry;
 mod rig;
 mod sinks;
 mod sleeper;
+mod stalling_disk;
 mod unique;
 mod worker;
 
@@ -47,5 +48,7 @@ pub use sinks::files_below;
 pub use sinks::sinks;
 #[allow(unused_imports, reason = "the integration tests'")]
 pub use sleeper::Sleeper;
+#[allow(unused_imports, reason = "of the type, nobody but a host speaks")]
+pub use stalling_disk::StallingDisk;
 pub use unique::{noise, unique};
 pub use worker::{Host, Worker, WorkerOptions};

@@ -10,19 +10,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{Dashboard, RedisServer, parts, unique};
+use super::{Dashboard, RedisServer, StallingDisk, parts, unique};
 
 /// The worker's environment; nothing of the test's own reaches it.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
     env: BTreeMap<String, String>,
+    stalls: bool,
 }
 
 impl WorkerOptions {
     /// Pushes to the test registry with its password; drains for 5 s.
     pub fn new(redis: &RedisServer, dashboard: &Dashboard) -> Self {
         let parts = parts();
-        let options = Self { env: BTreeMap::new() };
+        let options = Self { env: BTreeMap::new(), stalls: false };
         options
             .redis("127.0.0.1", redis.port)
             .set("REDIS_PASSWORD", &redis.password)
@@ -83,6 +84,12 @@ impl WorkerOptions {
         self.set("DRAIN_TIMEOUT", &seconds.to_string())
     }
 
+    /// `WORK_DIR` is on a disk that can be frozen: [`Host::disk`].
+    pub fn on_a_stalling_disk(mut self) -> Self {
+        self.stalls = true;
+        self
+    }
+
     /// All values, to look for the secret ones in places where they must not be.
     pub fn value(&self, name: &str) -> &str {
         self.env.get(name).unwrap_or_else(|| panic!("{name} is not set"))
@@ -96,6 +103,8 @@ pub struct Host {
     /// Stands in the environment of the worker and of everything that it starts.
     pub mark: String,
     pub options: WorkerOptions,
+    /// Where the options ask for it. Unmounted before the folder goes.
+    disk: Option<StallingDisk>,
     dir: TempDir,
 }
 
@@ -103,7 +112,13 @@ impl Host {
     pub fn new(options: WorkerOptions) -> Self {
         let dir = tempfile::Builder::new().prefix("slipway-host-").tempdir().expect("a temporary directory");
         std::fs::create_dir(dir.path().join("work")).expect("make WORK_DIR");
-        Self { disk_mib: None, mark: unique(), options, dir }
+        let disk = options.stalls.then(|| StallingDisk::at(&dir.path().join("work")));
+        Self { disk_mib: None, mark: unique(), options, disk, dir }
+    }
+
+    /// The disk that `WORK_DIR` is on.
+    pub fn disk(&self) -> &StallingDisk {
+        self.disk.as_ref().expect("a host on a disk that stalls")
     }
 
     pub fn work_dir(&self) -> PathBuf {
@@ -207,6 +222,11 @@ impl Worker {
     /// kill -9, and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("kill the worker");
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     /// SIGSTOP.
