@@ -155,7 +155,7 @@ impl Refusal {
             ),
             Refusal::BadName => (
                 Code::RegistrySettings,
-                format!("The registry {host} takes no repository named {path}."),
+                format!("The registry {host} refuses the name {path}."),
                 format!("Correct {prefix}: most want owner/ or project/."),
             ),
             Refusal::TagTaken => (
