@@ -65,14 +65,16 @@ async fn a_missing_file_is_named() {
 }
 
 #[tokio::test]
-async fn a_registry_that_cannot_be_reached_is_no_fault_of_the_user() {
+async fn a_registry_that_cannot_be_reached_and_one_that_does_not_exist_are_told_apart() {
     let _together = together().await;
-    for base in ["127.0.0.1:1/team/base:1", "registry.invalid/team/base:1"] {
+    let cases =
+        [("127.0.0.1:1/team/base:1", Code::BuildPullUnreachable), ("registry.invalid/team/base:1", Code::DockerfileHostUnknown)];
+    for (base, expected) in cases {
         let (code, text) = failure_of(&format!("FROM {base}\nRUN x\n")).await;
-        assert_eq!(code, Code::BuildPullUnreachable, "{base}: {text}");
+        assert_eq!(code, expected, "{base}: {text}");
         assert!(text.contains(base), "{text}");
         let (code, text) = failure_of(&format!("# syntax={base}\nFROM busybox:base\n")).await;
-        assert_eq!(code, Code::BuildPullUnreachable, "{base}: {text}");
+        assert_eq!(code, expected, "{base}: {text}");
     }
 }
 

@@ -15,7 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rig::{self, Attempt, all_names, images_of_worker, is_in_engine, unique};
 
+/// A sweep also finds what a dead process left under any other id: while a test has such things in the Engine no other one sweeps.
+static SWEEPS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 async fn swept(worker: &str, tmp: PathBuf, live: &HashSet<(DeploymentId, u32)>) -> SweepReport {
+    let _alone = SWEEPS.lock().await;
+    sweep_now(worker, tmp, live).await
+}
+async fn sweep_now(worker: &str, tmp: PathBuf, live: &HashSet<(DeploymentId, u32)>) -> SweepReport {
     let engine = rig::engine().await;
     sweep(&engine, worker, tmp, &|deployment, attempt| live.contains(&(deployment.clone(), attempt))).await
 }
@@ -180,6 +187,7 @@ fn process() -> (std::process::Child, String) {
 
 #[tokio::test]
 async fn what_a_dead_process_left_under_an_id_that_is_lost_goes_and_what_a_living_one_made_stays() {
+    let _alone = SWEEPS.lock().await;
     let (mut ended, dead) = process();
     ended.kill().unwrap();
     ended.wait().unwrap();
@@ -199,7 +207,7 @@ async fn what_a_dead_process_left_under_an_id_that_is_lost_goes_and_what_a_livin
         images.push((image, held));
     }
 
-    let report = swept(&unique("worker"), PathBuf::from("/nonexistent"), &HashSet::new()).await;
+    let report = sweep_now(&unique("worker"), PathBuf::from("/nonexistent"), &HashSet::new()).await;
 
     runs.kill().unwrap();
     runs.wait().unwrap();
