@@ -312,7 +312,7 @@ pub(super) fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
         return Some(at(Failure::new(
             Code::BuildPullUnreachable,
             format!("{what} cannot be loaded, its server does not answer as it should: {}", quote(error)),
-            "It is tried again; see the build host's network, name resolution and proxy, and the registry's own status.",
+            "Check the host's name and port, the build host's network and proxy, and that registry's own status.",
         )));
     }
     if has(all, NO_PLATFORM) {

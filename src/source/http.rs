@@ -156,7 +156,7 @@ impl Session {
         if reply.rate.arrived(piece.len() as u64, waited, preparing) == Pace::TooSlow {
             return Err(failures::too_slow(&self.site, self.min_rate));
         }
-        let received = self.progress.traffic.arrived(piece.len() as u64) + piece.len() as u64;
+        let received = self.progress.arrived(piece.len() as u64);
         if received > self.max_bytes {
             return Err(failures::fetch_too_large(&self.site, self.max_bytes));
         }

@@ -20,9 +20,8 @@ impl Traffic {
     pub fn is_working_since(&self, before: u64, least: u64) -> bool {
         !self.waits.load(Ordering::Relaxed) || self.received() - before >= least
     }
-    /// Returns how much came before.
-    pub(super) fn arrived(&self, bytes: u64) -> u64 {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed)
+    fn arrived(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
     pub(super) fn set_waits(&self, waits: bool) {
         self.waits.store(waits, Ordering::Relaxed);
@@ -33,6 +32,8 @@ impl Traffic {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) traffic: Arc<Traffic>,
+    /// Bytes of this fetch alone. `traffic` counts those of earlier tries too.
+    received: AtomicU64,
     objects: AtomicU64,
     total: AtomicU64,
     bytes: AtomicU64,
@@ -45,6 +46,11 @@ impl Progress {
     /// `traffic`: where the bytes are counted that come from the server.
     pub(super) fn with(traffic: Arc<Traffic>) -> Self {
         Self { traffic, ..Self::default() }
+    }
+    /// Returns how much this fetch has received.
+    pub(super) fn arrived(&self, bytes: u64) -> u64 {
+        self.traffic.arrived(bytes);
+        self.received.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
     pub(super) fn note(&self, p: &git2::Progress<'_>) {
         self.objects.store(p.received_objects() as u64, Ordering::Relaxed);
@@ -101,5 +107,13 @@ mod tests {
         assert_eq!(progress.line("github.com"), "Receiving objects: 25 % (50/200), 12.3 MB");
         progress.objects.store(200, Ordering::Relaxed);
         assert_eq!(progress.line("github.com"), "Resolving deltas: 0/0 (12.3 MB received)");
+    }
+
+    #[test]
+    fn a_fetch_that_is_tried_again_counts_its_own_bytes_alone() {
+        let traffic = Arc::new(Traffic::default());
+        assert_eq!(Progress::with(traffic.clone()).arrived(700), 700);
+        assert_eq!(Progress::with(traffic.clone()).arrived(500), 500);
+        assert_eq!(traffic.received(), 1200);
     }
 }

@@ -1,8 +1,9 @@
 //! How far one job's fetch may go: by the operator's lists, and by the addresses that the job's host turns out to have.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use url::{Host, Url};
 
@@ -35,6 +36,16 @@ impl Reach {
     fn allows(self, zone: Zone) -> bool {
         zone != Zone::Forbidden && zone <= self.nearest
     }
+}
+
+/// Names that have shown an address that is not public. A request that goes over a connection of an earlier one resolves nothing,
+/// so it knows from here alone that its host is private.
+static PRIVATE_NAMES: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+/// Above so many all are forgotten. A connection is kept for seconds, so only a name of just before could be missed.
+const MOST_NAMES: usize = 10_000;
+
+fn private_names() -> std::sync::MutexGuard<'static, HashSet<String>> {
+    PRIVATE_NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One fetch's view of its host: what it may reach, and what it has met.
@@ -71,19 +82,28 @@ impl Destination {
         let zone = zone_here(ip);
         if zone > Zone::Public {
             self.is_private.store(true, Ordering::Relaxed);
+            let mut names = private_names();
+            if names.len() >= MOST_NAMES {
+                names.clear();
+            }
+            names.insert(plain(&self.host));
         }
         if self.reach.allows(zone) { Ok(()) } else { Err(zone) }
     }
 
     /// Whether `name` is the fetch's own host. Any other name is a proxy's, which the operator chose.
     pub(super) fn is(&self, name: &str) -> bool {
-        name.trim_end_matches('.').eq_ignore_ascii_case(self.host.trim_end_matches('.'))
+        plain(name) == plain(&self.host)
     }
 
     /// Whether the job's user may be told what the host answers before it has proved to be a git server.
     pub(super) fn keeps_its_answers(&self) -> bool {
-        !self.reach.is_named && self.is_private.load(Ordering::Relaxed)
+        !self.reach.is_named && (self.is_private.load(Ordering::Relaxed) || private_names().contains(&plain(&self.host)))
     }
+}
+
+fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -167,6 +187,15 @@ mod tests {
         assert_eq!(destination.admit("10.0.0.1".parse().expect("an address")), Ok(()));
         assert_eq!(destination.admit("127.0.0.1".parse().expect("an address")), Err(Zone::Host));
         assert!(!destination.keeps_its_answers());
+    }
+
+    #[test]
+    fn a_name_that_an_earlier_fetch_found_private_keeps_its_answers_though_nothing_is_resolved_anew() {
+        let url: Url = "http://pooled.internal.example/".parse().expect("a URL");
+        let destination = || Destination::new(&url, Reach::of(&url, &config(PrivateHosts::Lan, &[])));
+        assert!(!destination().keeps_its_answers());
+        assert!(destination().admit([10, 0, 0, 9].into()).is_ok());
+        assert!(destination().keeps_its_answers());
     }
 
     #[test]

@@ -236,9 +236,7 @@ impl Attempt {
             (Some(dead), _) => Some(format!("attempt {} was taken over from {}, whose worker is gone", dead.attempt, dead.host)),
             (None, Origin::Resumed) => Some("this host's worker was started again in the middle of the one before".to_owned()),
             (None, Origin::Queue) => match &self.claim.requeued_by {
-                Some(host) => {
-                    Some(format!("the one before went back to the queue on {host}, which shut down or had no room for it"))
-                }
+                Some(host) => Some(format!("the one before went back to the queue on {host}")),
                 None if self.claim.attempt > 1 => Some("the deployment was pushed again".to_owned()),
                 None => None,
             },

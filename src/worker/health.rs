@@ -7,14 +7,14 @@
 //! ```
 //! [`Health`] (PURE) decides; [`HostHealth`] is shared by all jobs, the supervisor and the probe.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::pipeline::full_jitter;
 use crate::config::BuildConfig;
 use crate::image;
-use crate::protocol::{Code, Failure};
+use crate::protocol::{Code, Evidence, Failure};
 
 /// So many failures of the host's own with no success between, and it is not one job's bad luck.
 const IN_A_ROW: u32 = 3;
@@ -23,9 +23,13 @@ pub const MAX_REQUEUES: u32 = 3;
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// The Engine answers and does not do its work: no job is to blame, and another host may do better.
+/// A probe's answer counts for all jobs that fail within this time.
+const PROBE_COUNTS_FOR: Duration = Duration::from_secs(5);
+
+/// The Engine answers and does not do its work: no job is to blame, and another host may do better. Hearsay is a job's own: its words, or
+/// those of a server that it names, read like the Engine's, and a step of the worker's own ran all the same.
 pub fn is_own_fault(failure: &Failure) -> bool {
-    failure.code == Code::EngineError
+    failure.code == Code::EngineError && failure.evidence == Evidence::Seen
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,11 +99,13 @@ fn no_job_is_claimed(failure: &Failure) -> String {
 /// What all jobs of this worker find out about their host.
 pub struct HostHealth {
     told: watch::Sender<Health>,
+    /// When a step of the worker's own was tried last for a job that failed, and whether it ran. Held while it is tried.
+    probed: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Default for HostHealth {
     fn default() -> Self {
-        Self { told: watch::Sender::new(Health::default()) }
+        Self { told: watch::Sender::new(Health::default()), probed: Mutex::default() }
     }
 }
 
@@ -110,6 +116,19 @@ impl HostHealth {
             health.build_succeeded();
             *health != before
         });
+    }
+
+    /// Whether a step of the worker's own runs on this host. Asked of each failure that reads like the Engine's.
+    pub async fn runs_a_step(&self, probe: impl Future<Output = bool>) -> bool {
+        let mut probed = self.probed.lock().await;
+        if let Some((at, ran)) = *probed
+            && at.elapsed() < PROBE_COUNTS_FOR
+        {
+            return ran;
+        }
+        let ran = probe.await;
+        *probed = Some((Instant::now(), ran));
+        ran
     }
 
     /// `true`: nothing more is to be tried on this host now.

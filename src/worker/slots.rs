@@ -18,7 +18,7 @@ use tokio::sync::futures::Notified;
 use crate::peer::Peer;
 
 /// The most jobs that have begun and hold no slot.
-pub const MOST_WITHOUT: usize = 64;
+pub const MOST_WITHOUT: usize = 32;
 /// From here on a job whose own host fails is not tried again.
 const MANY_WITHOUT: usize = MOST_WITHOUT / 2;
 
@@ -63,7 +63,7 @@ impl State {
     fn may_begin(&self, company: Company) -> bool {
         match company {
             Company::Beside => {
-                let free = !self.alone && self.held < self.total && self.returning_as(Company::Beside).next().is_none();
+                let free = !self.alone && self.held < self.total && self.returning.is_empty();
                 free && self.without() < MOST_WITHOUT && self.away.is_empty()
             }
             Company::Alone => self.jobs == 0,

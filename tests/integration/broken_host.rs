@@ -128,3 +128,17 @@ async fn a_program_a_user_or_a_shell_that_is_not_there_is_the_users_fault_and_st
     assert!(!rig.host.log().contains(STOPPED), "{}", rig.host.log());
     rig.finish().await;
 }
+
+/// The probe tells the Engine's failure from a job's words.
+#[tokio::test]
+async fn a_step_that_prints_what_the_engine_would_say_stops_no_host() {
+    let mut rig = Rig::start().await;
+    for n in 0..2 {
+        let words = "runc run failed: unable to start container process: no cgroup";
+        let (_repository, job) = of_steps(&format!("RUN : {n}; echo '{words}' >&2; exit 1"));
+        rig.push(&job).await;
+        rig.failed(&job, "engine.error").await;
+    }
+    assert!(!rig.host.log().contains(STOPPED), "{}", rig.host.log());
+    rig.finish().await;
+}
