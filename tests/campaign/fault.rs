@@ -81,6 +81,10 @@ pub enum Fault {
     /// SIGSTOP of the job's worker for the time of an outage.
     Freeze,
     Away(Part, Break),
+    /// The disk under `WORK_DIR` of the job's worker takes no write for the time of an outage, and for longer than a lease.
+    DiskStall,
+    /// The dashboard answers the job's end with 500 for ever, and takes everything else.
+    RefusedEnd,
     /// Other jobs come that name hosts of their own which are dead: two git servers and a registry.
     DeadHosts,
 }
@@ -88,7 +92,7 @@ pub enum Fault {
 impl Fault {
     pub fn all() -> Vec<Fault> {
         use Break::*;
-        let mut all = vec![Fault::Kill, Fault::Stop, Fault::Freeze, Fault::DeadHosts];
+        let mut all = vec![Fault::Kill, Fault::Stop, Fault::Freeze, Fault::DiskStall, Fault::RefusedEnd, Fault::DeadHosts];
         for part in [Part::Redis, Part::Dashboard, Part::Registry, Part::Ecr, Part::Git, Part::Engine] {
             // What Redis says is no HTTP.
             let kinds: &[Break] =
@@ -100,7 +104,7 @@ impl Fault {
 
     /// Something is away for a time; the others are done in a moment.
     pub fn is_outage(self) -> bool {
-        matches!(self, Fault::Freeze | Fault::Away(..))
+        matches!(self, Fault::Freeze | Fault::DiskStall | Fault::Away(..))
     }
 
     pub fn name(self) -> String {
@@ -108,6 +112,8 @@ impl Fault {
             Fault::Kill => "worker kill -9".to_owned(),
             Fault::Stop => "worker SIGTERM".to_owned(),
             Fault::Freeze => "worker SIGSTOP".to_owned(),
+            Fault::DiskStall => "disk stalls".to_owned(),
+            Fault::RefusedEnd => "its end is refused".to_owned(),
             Fault::DeadHosts => "dead hosts of other jobs".to_owned(),
             Fault::Away(part, kind) => {
                 let kind = match kind {

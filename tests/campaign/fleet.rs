@@ -20,6 +20,8 @@ pub struct Setup {
     pub drain: u64,
     /// Images go to ECR, and not to a registry with a password.
     pub ecr: bool,
+    /// Each host's `WORK_DIR` is on a disk of its own that can be frozen.
+    pub stalls: bool,
 }
 
 /// A host with its own link to Redis.
@@ -49,6 +51,8 @@ pub struct Sent {
     pub cancelled: bool,
     /// A newer job of its service was pushed.
     pub superseded: bool,
+    /// The dashboard refuses its end for ever.
+    pub refused: bool,
 }
 
 pub struct Fleet {
@@ -128,6 +132,7 @@ impl Fleet {
         } else {
             options.set("REGISTRY_HOST", &self.links.registry.address())
         };
+        let options = if self.setup.stalls { options.on_a_stalling_disk() } else { options };
         let host = Host::new(options);
         let worker = Some(host.start());
         self.nodes.push(Node { name, host, worker, redis });
@@ -141,7 +146,7 @@ impl Fleet {
         for older in self.jobs.iter_mut().filter(|s| s.job.service == job.service) {
             older.superseded = true;
         }
-        self.jobs.push(Sent { job: job.clone(), lines, cancelled: false, superseded: false });
+        self.jobs.push(Sent { job: job.clone(), lines, cancelled: false, superseded: false, refused: false });
         let _: u64 = self.redis.command(&["RPUSH", QUEUE, &job.payload()]).await;
         job
     }
@@ -165,6 +170,19 @@ impl Fleet {
         }
         let message = serde_json::json!({"deploymentId": job.id}).to_string();
         let _: u64 = self.redis.command(&["PUBLISH", "builder:cancel", &message]).await;
+    }
+
+    /// The dashboard answers this job's end with 500 from now on.
+    pub fn refuse_end(&mut self, job: &Job) {
+        if let Some(sent) = self.jobs.iter_mut().find(|s| s.job.id == job.id) {
+            sent.refused = true;
+        }
+        self.dashboard.fail_end(&job.id);
+    }
+
+    /// The notes in the dead letter list.
+    pub async fn dead_letters(&self) -> Vec<String> {
+        self.redis.command(&["LRANGE", "{builder-queue}:dead", "0", "-1"]).await
     }
 
     /// The host whose worker has the job, by its record in Redis.

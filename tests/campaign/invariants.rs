@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::fleet::{Fleet, JOBS, QUEUE, Sent};
 use crate::record::{Circumstances, Told, Verdict, What, judge};
+use crate::refused;
 use crate::support::{Body, Job, left_in_engine, left_on};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -16,7 +17,7 @@ pub struct Tally {
     pub builded: usize,
     pub cancelled: usize,
     pub failed: usize,
-    /// In the dead letter, and told as FAILED.
+    /// In the dead letter: told as FAILED, or the dashboard refused its end for ever.
     pub dead: usize,
     pub repeats: usize,
 }
@@ -51,7 +52,8 @@ pub async fn settle(fleet: &Fleet, within: Duration) -> Result<(), String> {
 
 async fn open(fleet: &Fleet) -> Vec<String> {
     let mut open = Vec::new();
-    for sent in &fleet.jobs {
+    // An end that is refused for ever is waited for elsewhere.
+    for sent in fleet.jobs.iter().filter(|sent| !sent.refused) {
         let statuses = fleet.dashboard.statuses(&sent.job.id);
         if !statuses.iter().any(|s| matches!(s.as_str(), "BUILDED" | "FAILED" | "CANCELLED")) {
             open.push(format!("{} {statuses:?}", sent.job.id));
@@ -70,7 +72,7 @@ async fn open(fleet: &Fleet) -> Vec<String> {
 /// Checks the jobs, Redis and the hosts while the workers are up. Every miss is one string.
 pub async fn check(fleet: &Fleet) -> (Tally, Vec<String>) {
     let (mut tally, mut misses) = (Tally::default(), Vec::new());
-    let dead: Vec<String> = fleet.redis.command(&["LRANGE", "{builder-queue}:dead", "0", "-1"]).await;
+    let dead = fleet.dead_letters().await;
     for sent in &fleet.jobs {
         match check_job(fleet, sent, &dead).await {
             Ok(one) => tally.add(&one),
@@ -83,6 +85,10 @@ pub async fn check(fleet: &Fleet) -> (Tally, Vec<String>) {
 }
 
 async fn check_job(fleet: &Fleet, sent: &Sent, dead: &[String]) -> Result<Tally, String> {
+    if sent.refused {
+        refused::check(fleet, &sent.job, dead)?;
+        return Ok(Tally { dead: 1, ..Tally::default() });
+    }
     let told = told(fleet, &sent.job);
     let circumstances = Circumstances {
         lines: sent.lines,
@@ -92,7 +98,7 @@ async fn check_job(fleet: &Fleet, sent: &Sent, dead: &[String]) -> Result<Tally,
     };
     let Verdict { status, error, image, repeats } = judge(&told, circumstances)?;
     let mut tally = Tally { repeats, ..Tally::default() };
-    let buried = dead.iter().any(|note| note.contains(&sent.job.id));
+    let buried = dead.iter().any(|note| refused::is_of(note, &sent.job.id));
     match status.as_str() {
         "BUILDED" => {
             fleet.registry.holds(&image).await?;

@@ -22,7 +22,7 @@ pub async fn run(kills: usize, seed: u64) -> Found {
         name: format!("{kills} kills"),
         seed,
         hosts: HOSTS,
-        setup: Setup { builds: 2, drain: 5, ecr: false },
+        setup: Setup { builds: 2, drain: 5, ecr: false, stalls: false },
         settles_within: SETTLES_WITHIN,
     };
     case.run(|fleet| async move { story(fleet, kills, seed).await }.boxed_local()).await

@@ -4,6 +4,7 @@
 
 mod arrive;
 mod case;
+mod disk;
 mod fault;
 mod fleet;
 mod invariants;
@@ -14,6 +15,7 @@ mod options;
 mod owners;
 mod random;
 mod record;
+mod refused;
 mod secrets;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the integration tests' rig; this takes what it needs of it")]

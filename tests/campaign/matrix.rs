@@ -13,12 +13,16 @@ use crate::fault::{Break, Fault, Part, Stage};
 use crate::fleet::{Fleet, Setup};
 use crate::options::Options;
 use crate::random::Random;
+use crate::support::Job;
+use crate::{disk, refused};
 
 /// While a part is cut in mid-answer again and again: how long it passes between two cuts.
 const PASSES: Duration = Duration::from_millis(300);
 /// The word for all cells whose fault lasts for a while.
 const OUTAGES: &str = "outages";
 const SETTLES_WITHIN: Duration = Duration::from_secs(240);
+/// A lease lasts 30 s; a stall of the disk has to outlast it.
+const SHORTEST_STALL: Duration = Duration::from_secs(45);
 /// What stops a stopped worker is no stage.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -73,33 +77,37 @@ pub async fn run(cells: Vec<Cell>, options: &Options) -> Vec<(Cell, Found)> {
 /// `start`: given back when the job is where it has to be.
 async fn one(cell: Cell, seed: u64, outage: Duration, start: OwnedSemaphorePermit) -> Found {
     let ecr = matches!(cell.fault, Fault::Away(Part::Ecr, _));
+    let stalls = cell.fault == Fault::DiskStall;
+    let outage = if stalls { outage.max(SHORTEST_STALL) } else { outage };
     let case = Case {
         name: cell.name(),
         seed,
         hosts: 2,
-        setup: Setup { builds: 1, drain: 0, ecr },
+        setup: Setup { builds: 1, drain: 0, ecr, stalls },
         settles_within: SETTLES_WITHIN + outage,
     };
     let mut random = Random::new(seed, &cell.name());
     case.run(|fleet| {
         async move {
             // A step that prints while the part is away; a longer one shows nothing more.
-            let lasts = outage.min(Duration::from_secs(20));
+            let lasts = if stalls { outage } else { outage.min(Duration::from_secs(20)) };
+            if stalls {
+                disk::hosts_are_up(fleet).await;
+            }
             let job = arrive(fleet, cell.stage, lasts, &mut random).await;
             drop(start);
             let owner = match fleet.owner(&job).await {
                 Some(owner) => owner,
                 None => random.below(fleet.nodes.len() as u64) as usize,
             };
-            strike(fleet, cell.fault, owner, outage).await;
-            Ok(String::new())
+            strike(fleet, cell.fault, &job, owner, outage).await.map(|()| String::new())
         }
         .boxed_local()
     })
     .await
 }
 
-async fn strike(fleet: &mut Fleet, fault: Fault, owner: usize, outage: Duration) {
+async fn strike(fleet: &mut Fleet, fault: Fault, job: &Job, owner: usize, outage: Duration) -> Result<(), String> {
     match fault {
         Fault::Kill => {
             fleet.kill(owner).await;
@@ -129,6 +137,8 @@ async fn strike(fleet: &mut Fleet, fault: Fault, owner: usize, outage: Duration)
                 worker.thaw();
             }
         }
+        Fault::DiskStall => disk::stalls(fleet, owner, outage).await?,
+        Fault::RefusedEnd => refused::for_ever(fleet, job).await?,
         Fault::DeadHosts => {
             fleet.note_disturbance(Duration::ZERO);
             fleet.push_jobs_of_dead_hosts().await;
@@ -154,6 +164,7 @@ async fn strike(fleet: &mut Fleet, fault: Fault, owner: usize, outage: Duration)
             fleet.heal();
         }
     }
+    Ok(())
 }
 
 /// Faults down, stages across. A cell says how many of its rounds held.

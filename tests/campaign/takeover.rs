@@ -44,7 +44,7 @@ pub async fn run(options: &Options) -> Vec<Found> {
             name: name.to_owned(),
             seed: options.seed,
             hosts: 2,
-            setup: Setup { builds: 1, drain: 0, ecr: false },
+            setup: Setup { builds: 1, drain: 0, ecr: false, stalls: false },
             settles_within: Duration::from_secs(180),
         };
         running.spawn_local(case.run(story));

@@ -31,7 +31,7 @@ pub async fn run(turns: usize, seed: u64) -> Found {
         name: format!("cut from Redis by turns, {turns} times"),
         seed,
         hosts: 2,
-        setup: Setup { builds: BUILDS, drain: 0, ecr: false },
+        setup: Setup { builds: BUILDS, drain: 0, ecr: false, stalls: false },
         settles_within: SETTLES_WITHIN,
     };
     case.run(|fleet| async move { story(fleet, turns).await }.boxed_local()).await
