@@ -171,7 +171,7 @@ impl Refusal {
             Refusal::PlainHttp => (
                 Code::RegistrySettings,
                 format!("The registry {host} speaks http, not https."),
-                "List it in the Engine's insecure-registries (daemon.json), and set REGISTRY_INSECURE=true.".to_owned(),
+                "List it in the Engine's insecure-registries, and set REGISTRY_INSECURE=true.".to_owned(),
             ),
             Refusal::UntrustedCertificate => (
                 Code::RegistrySettings,

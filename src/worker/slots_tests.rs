@@ -63,7 +63,7 @@ fn the_number_of_jobs_without_a_slot_is_bounded_and_the_reason_is_told() {
         })
         .collect();
     assert!(slots.begin(Company::Beside).is_none());
-    assert!(slots.why_not().is_some_and(|why| why.contains("64 may")));
+    assert!(slots.why_not().is_some_and(|why| why.contains("32 may")));
     drop(waiting);
     assert!(slots.has_room() && slots.why_not().is_none());
 }

@@ -113,41 +113,6 @@ async fn a_drain_gives_back_what_was_taken_up_and_has_not_begun() {
 }
 
 #[tokio::test]
-async fn a_worker_that_was_frozen_before_it_moved_latest_does_not_move_it_back() {
-    let registry = Proxy::tcp(&parts().registry).await;
-    let mut rig = Rig::with(|options| options.set("REGISTRY_HOST", &registry.address()).set("API_TIMEOUT", "5")).await;
-    let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nRUN echo older\n")]);
-    let older = Job::of(&repository);
-    let newer = Job::of(&repository).service(&older.service);
-    rig.push(&older).await;
-    rig.dashboard.wait_for_line(&older.id, "Pushing ", SOON).await;
-    rig.wait_for_record(&older, "BUILDED", SOON).await;
-    // Either before the PUT or behind it; where it was before, the registry has not heard of it.
-    rig.worker().freeze();
-    registry.set(Fault::Cut);
-    let leases: Vec<String> = rig.redis.command(&["KEYS", "*:lease:*"]).await;
-    for lease in leases {
-        let _: u64 = rig.redis.command(&["DEL", &lease]).await;
-    }
-    repository.commit(&[("Dockerfile", "FROM busybox:base\nRUN echo newer\n")]);
-    let other = crate::support::Host::new(rig.host.options.clone().set("REGISTRY_HOST", &parts().registry));
-    let mut second = other.start();
-    rig.push(&newer).await;
-    let end = rig.built(&newer).await;
-    registry.set(Fault::Pass);
-    rig.worker().thaw();
-    rig.end(&older).await;
-    rig.settle().await;
-    let (tagged, digest) = end.image.split_once('@').expect("a digest");
-    let (repository, _) = tagged.rsplit_once(':').expect("a tag");
-    let latest = rig.registry.digest(&format!("{repository}:latest")).await;
-    assert_eq!(latest.as_deref(), Some(digest), "latest is the newer one's");
-    second.terminate();
-    second.ended_with(0, SOON).await;
-    rig.finish().await;
-}
-
-#[tokio::test]
 async fn a_push_that_is_tried_again_waits_until_the_worker_can_prove_its_lease() {
     let registry = Proxy::tcp(&parts().registry).await;
     let mut rig = Rig::with(|options| options.set("REGISTRY_HOST", &registry.address())).await;
