@@ -196,7 +196,7 @@ impl Refusal {
             Refusal::TooLarge => (
                 Code::RegistryDenied,
                 format!("The registry {host} does not take a layer of this size."),
-                "Make the layer smaller, or raise the body limit of the registry or its proxy.".to_owned(),
+                "Make the layer smaller, or raise the body limit of the registry or proxy.".to_owned(),
             ),
             Refusal::EngineDiskFull => (
                 Code::EngineDiskFull,

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -38,8 +38,6 @@ pub struct Dashboard {
     taken: AtomicU64,
     taken_statuses: AtomicU64,
     denied: watch::Sender<Option<u16>>,
-    /// It has refused the test post as the API does since it was away last. An address that takes everything takes the test post too.
-    is_the_api: AtomicBool,
 }
 
 impl Dashboard {
@@ -55,7 +53,6 @@ impl Dashboard {
             taken: AtomicU64::new(0),
             taken_statuses: AtomicU64::new(0),
             denied: watch::Sender::new(None),
-            is_the_api: AtomicBool::new(false),
         })
     }
 
@@ -109,14 +106,7 @@ impl Dashboard {
     /// Posts once and tells the circuit what was answered.
     pub async fn post(&self, pass: Pass, deployment: &DeploymentId, post: Post<'_>) -> Answer {
         let is_status = matches!(post, Post::Status(_));
-        let mut answer = self.client.post(deployment, post).await;
-        match answer {
-            Answer::Taken if !self.is_the_api.load(Ordering::Relaxed) && self.post_test().await == Answer::Taken => {
-                answer = Answer::NotTheApi { why: self.takes_everything() };
-            }
-            Answer::Away { .. } | Answer::NotTheApi { .. } => self.is_the_api.store(false, Ordering::Relaxed),
-            _ => {}
-        }
+        let answer = self.client.post(deployment, post).await;
         if is_status && answer == Answer::Taken {
             self.taken_statuses.fetch_add(1, Ordering::Relaxed);
         }
@@ -137,19 +127,10 @@ impl Dashboard {
     }
 
     async fn post_test(&self) -> Answer {
-        let answer = match DeploymentId::parse("slipway-check") {
+        match DeploymentId::parse("slipway-check") {
             Ok(nobody) => self.client.post(&nobody, Post::Log(&LogPost { text: String::new(), kind: LogType::Info })).await,
             Err(_) => Answer::Away { why: "the test post has no id".to_owned(), retry_after: None },
-        };
-        self.is_the_api.store(answer == Answer::Invalid(400), Ordering::Relaxed);
-        answer
-    }
-
-    fn takes_everything(&self) -> String {
-        format!(
-            "what answers at {} is not the dashboard's API: it takes an empty line, which the API refuses with 400. Check API_URL",
-            self.address
-        )
+        }
     }
 
     /// Past circuit, bound and turn: PENDING on the way out has one try, now.
