@@ -1,5 +1,5 @@
-//! The queue alone, on a Redis of its own on loopback: claim, outcome, acknowledge, by one worker; with as many callers that claim as
-//! jobs are under way, and with one for all of them, as the daemon has it.
+//! The queue alone, on a Redis of its own on loopback: claim, outcome, acknowledge, by one worker, in which one caller claims for all
+//! jobs that are under way, as the daemon does.
 //!
 //! `cargo bench --bench queue [-- JOBS CONCURRENCY]`; `redis-server` is taken from PATH.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -7,7 +7,6 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -67,11 +66,9 @@ async fn run(jobs: usize, concurrency: usize) {
 
     let mut bench = Bench { queue, connection, redis };
     // Warm: scripts loaded, one record there.
-    measure(&mut bench, 500, concurrency, "warm-up", &each_its_own).await;
-    let rate = measure(&mut bench, jobs, concurrency, "jobs", &each_its_own).await;
-    println!("{rate:.0} jobs/s, {concurrency} at a time (goal: 5,000)");
-    let rate = measure(&mut bench, jobs, concurrency, "one caller", &one_for_all).await;
-    println!("{rate:.0} jobs/s, {concurrency} at a time, claimed by one caller");
+    measure(&mut bench, 500, concurrency, "warm-up").await;
+    let rate = measure(&mut bench, jobs, concurrency, "jobs").await;
+    println!("{rate:.0} jobs/s, {concurrency} at a time, claimed by one caller as the worker does");
 
     push(&mut bench.connection, 1).await;
     let before = one_job(&bench.queue).await;
@@ -98,57 +95,33 @@ async fn one_job(queue: &Queue) -> u64 {
     resident
 }
 
-/// Starts what claims and ends so many jobs, so many at a time.
-type Way = dyn Fn(&Arc<Queue>, usize, usize) -> JoinSet<()>;
-
-fn each_its_own(queue: &Arc<Queue>, jobs: usize, concurrency: usize) -> JoinSet<()> {
-    let left = Arc::new(AtomicUsize::new(jobs));
-    let mut callers = JoinSet::new();
-    for _ in 0..concurrency {
-        let (queue, left) = (queue.clone(), left.clone());
-        callers.spawn(async move {
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-                let claim = queue.claim().await;
-                finish(&queue, claim).await;
-            }
+/// Claims and ends so many jobs, so many at a time.
+async fn claim_and_end(queue: &Arc<Queue>, jobs: usize, concurrency: usize) {
+    let slots = Arc::new(Semaphore::new(concurrency));
+    let mut ending = JoinSet::new();
+    for _ in 0..jobs {
+        let slot = slots.clone().acquire_owned().await.unwrap();
+        let claim = queue.claim().await;
+        let queue = queue.clone();
+        ending.spawn(async move {
+            finish(&queue, claim).await;
+            drop(slot);
         });
-    }
-    callers
-}
-
-fn one_for_all(queue: &Arc<Queue>, jobs: usize, concurrency: usize) -> JoinSet<()> {
-    let (queue, slots) = (queue.clone(), Arc::new(Semaphore::new(concurrency)));
-    let mut caller = JoinSet::new();
-    caller.spawn(async move {
-        let mut ending = JoinSet::new();
-        for _ in 0..jobs {
-            let slot = slots.clone().acquire_owned().await.unwrap();
-            let claim = queue.claim().await;
-            let queue = queue.clone();
-            ending.spawn(async move {
-                finish(&queue, claim).await;
-                drop(slot);
-            });
-            while let Some(ended) = ending.try_join_next() {
-                ended.unwrap();
-            }
-        }
-        while let Some(ended) = ending.join_next().await {
+        while let Some(ended) = ending.try_join_next() {
             ended.unwrap();
         }
-    });
-    caller
+    }
+    while let Some(ended) = ending.join_next().await {
+        ended.unwrap();
+    }
 }
 
-async fn measure(bench: &mut Bench, jobs: usize, concurrency: usize, what: &str, way: &Way) -> f64 {
+async fn measure(bench: &mut Bench, jobs: usize, concurrency: usize, what: &str) -> f64 {
     push(&mut bench.connection, jobs).await;
     let queue = &bench.queue;
     let (redis, own) = (cpu(bench.redis.0.id()), cpu(std::process::id()));
     let started = Instant::now();
-    let mut callers = way(queue, jobs, concurrency);
-    while let Some(ended) = callers.join_next().await {
-        ended.unwrap();
-    }
+    claim_and_end(queue, jobs, concurrency).await;
     let took = started.elapsed();
     let share = |before: f64, now: f64| (now - before) / jobs as f64 * 1e6;
     println!(

@@ -1,8 +1,7 @@
 //! Claiming: waits for jobs, takes them, and loses none when a reply is lost or a caller goes away.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::FromRedisValue;
@@ -19,13 +18,6 @@ use crate::protocol::{Code, DeploymentId, Failure, Outcome, ServiceId};
 
 /// Of an element that is too large so much is read.
 pub(super) const HEAD_BYTES: u64 = 4096;
-/// Of each claim in the script's answer.
-const FIELDS: usize = 12;
-/// So many jobs are claimed by one call, where so many callers wait.
-const TOGETHER: usize = 8;
-/// What was claimed for a caller that went away, and is handed to another one later than this, is looked at again at once.
-const FRESH: Duration = Duration::from_millis(100);
-
 /// Which jobs are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -35,54 +27,21 @@ pub(super) enum Wanted {
 }
 
 /// One call is under way at a time. Its token makes it repeatable: as long as the reply was not read, the same token is used
-/// again, and the script answers with the same claims.
+/// again, and the script answers with the same claim.
 #[derive(Debug, Default)]
 pub(super) struct Claiming {
     token: u64,
-    pending: Option<Wanted>,
-    /// What was taken was asked to go back to the queue, and may have gone: it is handed to nobody any more.
-    going_back: bool,
-    /// Claimed for callers that wait, not handed over yet.
-    ready: Ready,
+    pending: Option<Pending>,
     window: Window,
 }
 
-#[derive(Debug, Default)]
-struct Ready {
-    claims: VecDeque<Claim>,
-    since: Option<Instant>,
-}
-
-impl Ready {
-    fn fill(&mut self, claims: Vec<Claim>) {
-        self.claims.extend(claims);
-        self.since = Some(Instant::now());
-    }
-    fn is_stale(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() > FRESH)
-    }
-}
-
-/// How many callers wait for a job.
-#[derive(Debug, Default)]
-pub(super) struct Callers(AtomicUsize);
-
-struct Caller<'a>(&'a Callers);
-
-impl Callers {
-    fn enter(&self) -> Caller<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Caller(self)
-    }
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Caller<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A call whose reply was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    /// Who claims next gets what it took.
+    Asked(Wanted),
+    /// What it took was asked to go back to the queue, and may have gone: nobody gets it any more.
+    GoingBack(Wanted),
 }
 
 #[derive(Debug)]
@@ -96,18 +55,9 @@ pub(super) enum Taken {
     NotOwner,
 }
 
-/// What the script answered.
-enum Said {
-    /// None: what there was is over, or waits in a record.
-    Claims(Vec<Claim>),
-    Nothing,
-    NotOwner,
-}
-
 impl Shared {
     /// Waits for a job. Errors are told once and tried again, for as long as it takes.
     pub(super) async fn claim(&self) -> Claim {
-        let _waits = self.callers.enter();
         let _asking = self.asking.lock().await;
         let mut trouble = Trouble::new(&self.link.dial.board);
         loop {
@@ -139,54 +89,31 @@ impl Shared {
     /// One call of the claim script.
     pub(super) async fn take(&self, wanted: Wanted) -> Result<Taken, QueueError> {
         let mut claiming = self.claiming.lock().await;
-        if claiming.going_back && !self.put_back(&mut claiming).await? {
+        if matches!(claiming.pending, Some(Pending::GoingBack(_))) && !self.put_back(&mut claiming).await? {
             return Ok(Taken::NotOwner);
         }
-        if claiming.pending == Some(Wanted::Any) && wanted == Wanted::Cancelled {
+        if claiming.pending == Some(Pending::Asked(Wanted::Any)) && wanted == Wanted::Cancelled {
             // The repeated token may answer with a job to build: that one is for who asks for any.
             return Ok(Taken::Nothing);
         }
-        if wanted == Wanted::Any
-            && let Some(claim) = claiming.ready.claims.pop_front()
-        {
-            if claiming.ready.is_stale() {
-                // What came for it meanwhile was told to nobody.
-                self.lease_doubted.notify_one();
-            }
-            return Ok(self.hand_over(claim));
-        }
-        let mut claims = match self.ask_claim(&mut claiming, wanted).await? {
-            Said::Claims(claims) => claims,
-            Said::Nothing => {
-                claiming.pending = None;
-                return Ok(Taken::Nothing);
-            }
+        let taken = self.ask_claim(&mut claiming, wanted).await?;
+        match &taken {
             // This says nothing of a claim whose reply was lost before the lease ran out: the same token asks again.
-            Said::NotOwner => return Ok(Taken::NotOwner),
-        };
-        // From here on nothing waits: the caller gets the first, and who waits behind it the others.
+            Taken::NotOwner => return Ok(taken),
+            Taken::Claim(claim) => self.live.begin(claim),
+            Taken::Nothing | Taken::Again => {}
+        }
+        // From here on nothing waits: the caller gets it.
         claiming.pending = None;
-        if claims.is_empty() {
-            return Ok(Taken::Again);
-        }
-        let first = claims.remove(0);
-        if !claims.is_empty() {
-            claiming.ready.fill(claims);
-        }
-        Ok(self.hand_over(first))
+        Ok(taken)
     }
 
-    fn hand_over(&self, claim: Claim) -> Taken {
-        self.live.begin(&claim);
-        Taken::Claim(Box::new(claim))
-    }
-
-    /// The script's answer to the present token. The claims stay pending.
-    async fn ask_claim(&self, claiming: &mut Claiming, wanted: Wanted) -> Result<Said, QueueError> {
+    /// The script's answer to the present token. The claim stays pending.
+    async fn ask_claim(&self, claiming: &mut Claiming, wanted: Wanted) -> Result<Taken, QueueError> {
         if claiming.pending.is_none() {
             claiming.token += 1;
+            claiming.pending = Some(Pending::Asked(wanted));
         }
-        claiming.pending = Some(wanted);
         let token = format!("{}/{}", self.nonce(), claiming.token);
         let keys = &self.keys;
         let call = Call::of(&CLAIM)
@@ -198,45 +125,26 @@ impl Shared {
             .number(self.max_job_bytes)
             .number(HEAD_BYTES)
             .arg(if wanted == Wanted::Any { "next" } else { "cancelled" })
-            .arg(&keys.notices)
-            .number(self.callers.count().clamp(1, TOGETHER) as u64);
+            .arg(&keys.notices);
         let mut answer = self.link.run(call).await?;
-        let (mut claims, mut peeked) = (Vec::new(), false);
-        for from in (0..answer.len()).step_by(FIELDS) {
-            let mut claim = match self.read(&mut answer, from)? {
-                Taken::Claim(claim) => *claim,
-                Taken::Again => continue,
-                Taken::Nothing => return Ok(Said::Nothing),
-                Taken::NotOwner => return Ok(Said::NotOwner),
-            };
-            let behind = answer.number(from + 9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
-            self.look_ahead(&mut claiming.window, &mut peeked, &mut claim, behind).await?;
-            if !self.is_over(&claim).await? {
-                claims.push(claim);
-            }
-        }
-        Ok(Said::Claims(claims))
+        let behind = answer.number(9).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
+        let mut claim = match self.read(&mut answer)? {
+            Taken::Claim(claim) => claim,
+            other => return Ok(other),
+        };
+        self.look_ahead(&mut claiming.window, &mut claim, behind).await?;
+        if self.is_over(&claim).await? { Ok(Taken::Again) } else { Ok(Taken::Claim(claim)) }
     }
 
-    /// A newer job of the service that waits behind this one: this one is not built. `peeked`: the window was read after this claim,
-    /// for one that was taken together with it.
-    async fn look_ahead(
-        &self,
-        window: &mut Window,
-        peeked: &mut bool,
-        claim: &mut Claim,
-        behind: usize,
-    ) -> Result<(), QueueError> {
+    /// A newer job of the service that waits behind this one: this one is not built.
+    async fn look_ahead(&self, window: &mut Window, claim: &mut Claim, behind: usize) -> Result<(), QueueError> {
         let (Some(id), Some(service)) = (&claim.deployment, &claim.service) else { return Ok(()) };
-        let mut seen = match *peeked {
-            true => window.behind(id.as_str(), service.as_str()),
-            false => window.claimed(id.as_str(), service.as_str(), behind),
-        };
+        let mut seen = window.claimed(id.as_str(), service.as_str(), behind);
         if !matches!(claim.fate, ClaimFate::Build | ClaimFate::BuildAlone) {
             return Ok(());
         }
         if seen == Seen::Unknown {
-            (*window, *peeked) = (self.peek().await?, true);
+            *window = self.peek().await?;
             seen = window.behind(id.as_str(), service.as_str());
         }
         let Seen::Newer(newer) = seen else { return Ok(()) };
@@ -276,28 +184,18 @@ impl Shared {
 
     /// `false`: the lease is not this process's, and what is pending stays so.
     async fn put_back(&self, claiming: &mut Claiming) -> Result<bool, QueueError> {
-        if let Some(wanted) = claiming.pending {
-            match self.ask_claim(claiming, wanted).await? {
-                Said::Claims(claims) => {
-                    // A request that was given up may still arrive.
-                    claiming.going_back = true;
-                    // The last one first: each goes to the head.
-                    for claim in claims.iter().rev() {
-                        self.ask_give_back(claim, "1").await?;
-                    }
-                }
-                Said::NotOwner => return Ok(false),
-                Said::Nothing => {}
+        let Some(Pending::Asked(wanted) | Pending::GoingBack(wanted)) = claiming.pending else { return Ok(true) };
+        match self.ask_claim(claiming, wanted).await? {
+            Taken::Claim(claim) => {
+                // A request that was given up may still arrive.
+                claiming.pending = Some(Pending::GoingBack(wanted));
+                self.ask_give_back(&claim, "1").await?;
             }
-            // Not before: it would lie in this worker's list for ever, and nobody would know of it.
-            claiming.pending = None;
+            Taken::NotOwner => return Ok(false),
+            Taken::Nothing | Taken::Again => {}
         }
-        claiming.going_back = true;
-        while let Some(claim) = claiming.ready.claims.back() {
-            self.ask_give_back(claim, "1").await?;
-            claiming.ready.claims.pop_back();
-        }
-        claiming.going_back = false;
+        // Not before: it would lie in this worker's list for ever, and nobody would know of it.
+        claiming.pending = None;
         Ok(true)
     }
 
@@ -311,16 +209,10 @@ impl Shared {
         Ok(claims)
     }
 
-    /// Of a Redis that has lost what was there: what it is asked for from now on is another matter.
-    pub(super) async fn drop_ready(&self) {
-        self.claiming.lock().await.ready = Ready::default();
-    }
-
     /// What an older snapshot of Redis put into this worker's list, and nobody here works on, goes back to the queue.
     pub(super) async fn return_unknown(&self) -> Result<(), QueueError> {
         let mut claiming = self.claiming.lock().await;
-        (claiming.pending, claiming.going_back) = (None, false);
-        claiming.ready = Ready::default();
+        claiming.pending = None;
         self.give_back_unknown().await
     }
 
@@ -328,7 +220,7 @@ impl Shared {
     /// long asked again. It goes back to the queue.
     pub(super) async fn return_unheard(&self) -> Result<(), QueueError> {
         let claiming = self.claiming.lock().await;
-        if claiming.pending.is_some() || !claiming.ready.claims.is_empty() || !self.has_resumed.load(Ordering::Acquire) {
+        if claiming.pending.is_some() || !self.has_resumed.load(Ordering::Acquire) {
             return Ok(());
         }
         let held = self.link.command(redis::cmd("LLEN").arg(&self.claimed)).await?;
@@ -387,9 +279,9 @@ impl Shared {
         Ok(true)
     }
 
-    /// What begins at `from`.
-    pub(super) fn read(&self, answer: &mut Answer, from: usize) -> Result<Taken, QueueError> {
-        match answer.text(from) {
+    /// A claim as the scripts write it.
+    pub(super) fn read(&self, answer: &mut Answer) -> Result<Taken, QueueError> {
+        match answer.text(0) {
             "claim" => {}
             "none" => return Ok(Taken::Nothing),
             "fenced" => return Ok(Taken::NotOwner),
@@ -401,19 +293,19 @@ impl Shared {
             }
             other => return Err(self.link.dial.said(&format!("the claim script answered {other:?}"))),
         }
-        let size = answer.number(from + 2).unwrap_or_default();
-        let deployment = DeploymentId::parse(answer.text(from + 3)).ok();
-        let fate = fate(answer.text(from + 7), answer.text(from + 8), size);
-        let host = Some(answer.text(from + 10)).filter(|host| !host.is_empty()).map(str::to_owned);
-        let (taken_over, requeued_by) = match (host, answer.number(from + 11).and_then(|n| u32::try_from(n).ok())) {
+        let size = answer.number(2).unwrap_or_default();
+        let deployment = DeploymentId::parse(answer.text(3)).ok();
+        let fate = fate(answer.text(7), answer.text(8), size);
+        let host = Some(answer.text(10)).filter(|host| !host.is_empty()).map(str::to_owned);
+        let (taken_over, requeued_by) = match (host, answer.number(11).and_then(|n| u32::try_from(n).ok())) {
             (Some(host), Some(attempt)) => (Some(TakenOver { host, attempt }), None),
             (requeued_by, _) => (None, requeued_by.map(String::into_boxed_str)),
         };
         let claim = Claim {
-            service: ServiceId::parse(answer.text(from + 4)).ok(),
-            attempt: answer.number(from + 5).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
-            seq: answer.number(from + 6).unwrap_or_default(),
-            payload: Bytes::from(answer.take(from + 1)),
+            service: ServiceId::parse(answer.text(4)).ok(),
+            attempt: answer.number(5).and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            seq: answer.number(6).unwrap_or_default(),
+            payload: Bytes::from(answer.take(1)),
             deployment,
             fate,
             taken_over,

@@ -56,7 +56,6 @@ impl Shared {
 
     async fn restore_all(&self, emptied: bool) -> Result<(), QueueError> {
         // Else one might be handed over between the copy of the list and its end, and be neither restored nor given back.
-        self.drop_ready().await;
         let attempts = self.live.all();
         if emptied {
             warn!(

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::cancel_log::CancelLog;
-use super::claim::{Callers, Claiming};
+use super::claim::Claiming;
 use super::dial::Dial;
 use super::error::QueueError;
 use super::identity::WorkerIdentity;
@@ -45,8 +45,7 @@ pub(super) struct Shared {
     pub(super) claiming: Mutex<Claiming>,
     /// What was claimed before the restart is known.
     pub(super) has_resumed: AtomicBool,
-    pub(super) callers: Callers,
-    /// Held by the one of them that asks.
+    /// Held by who waits for a job.
     pub(super) asking: Mutex<()>,
     pub(super) wake: Mutex<Wake>,
     /// Jobs that were cancelled while they were queued may be claimed now. Not before the worker has said so: it looks for room first.
@@ -99,7 +98,6 @@ impl Shared {
             claiming: Mutex::default(),
             may_claim: AtomicBool::new(false),
             has_resumed: AtomicBool::new(false),
-            callers: Callers::default(),
             asking: Mutex::default(),
             lease_doubted: Notify::new(),
             renewed: Notify::new(),

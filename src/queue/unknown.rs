@@ -57,6 +57,6 @@ impl Shared {
             .number(HEAD_BYTES)
             .arg(if orderly { "1" } else { "" })
             .arg(id);
-        self.read(&mut self.link.run(call).await?, 0)
+        self.read(&mut self.link.run(call).await?)
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
 use slipway::queue::{Claim, ClaimFate, Fenced, Producer, Telling};
 
 use crate::proxy::{Link, Proxy};
@@ -124,10 +122,11 @@ async fn a_worker_with_a_job() -> (Redis, Proxy, Worker) {
     let worker = redis.worker_behind(&proxy).await;
     redis.push(&job("first", "s")).await;
     worker.claim().await;
+    let next = tokio::time::timeout(Duration::from_millis(300), worker.queue.claim()).await;
+    assert!(next.is_err(), "no other job waits, and what a worker asks at its start is answered");
     (redis, proxy, worker)
 }
 
-/// As many callers as jobs: the first asks alone, and the others, who wait meanwhile, are served together.
 async fn claim_together(worker: &Worker, callers: usize) -> Vec<Claim> {
     within(30, join_all((0..callers).map(|_| worker.queue.claim()))).await
 }
@@ -186,132 +185,43 @@ async fn of_callers_that_wait_together_each_gets_what_it_would_have_got_alone() 
 }
 
 #[tokio::test]
-async fn a_lost_reply_to_callers_that_wait_together_loses_no_job_and_gives_none_twice() {
+async fn a_claim_whose_reply_is_lost_is_asked_for_again_and_is_not_given_twice() {
     let (redis, proxy, worker) = a_worker_with_a_job().await;
-    let claims = claim_together(&worker, 6);
-    tokio::pin!(claims);
-    all_wait(&mut claims).await;
-    let jobs = jobs(0..7);
-    let (seen, ()) = tokio::join!(claims, async {
-        proxy.set(Link::Deaf);
-        come_at_once(&redis, &jobs).await;
-        until(20, "several are claimed at once", async || redis.len(&worker.claimed()).await > 2).await;
+    proxy.set(Link::Deaf);
+    redis.push_all(&jobs(0..2)).await;
+    let (claim, ()) = tokio::join!(worker.queue.claim(), async {
+        until(20, "it is claimed", async || redis.len(&worker.claimed()).await == 2).await;
         proxy.set(Link::Whole);
     });
-    let seen: Vec<_> = seen.iter().map(|c| name(c).to_owned()).collect();
-    assert_eq!(seen, ["d0", "d1", "d2", "d3", "d4", "d5"]);
-    assert_eq!((redis.len(&worker.claimed()).await, name(&worker.claim().await)), (7, "d6"));
-}
-
-/// They wait for jobs before there is one.
-async fn all_wait(callers: impl Future) {
-    assert!(tokio::time::timeout(Duration::from_millis(300), callers).await.is_err());
-}
-
-/// So that who asks next sees them all.
-async fn come_at_once(redis: &Redis, jobs: &[String]) {
-    let push = "for _, job in ipairs(ARGV) do redis.call('RPUSH', KEYS[1], job) end";
-    let jobs = jobs.iter().map(String::as_str);
-    let command: Vec<&str> = ["EVAL", push, "1", "{q}:incoming"].into_iter().chain(jobs).collect();
-    let _: Option<String> = redis.cmd(&command).await;
+    assert_eq!((name(&claim), redis.len(&worker.claimed()).await), ("d0", 2));
+    assert_eq!(name(&worker.claim().await), "d1");
 }
 
 #[tokio::test]
-async fn jobs_of_one_service_and_pushes_of_one_deployment_that_come_at_once_are_not_claimed_together() {
-    let redis = Redis::start().await;
-    let worker = redis.worker().await;
-    let claims = claim_together(&worker, 5);
-    tokio::pin!(claims);
-    all_wait(&mut claims).await;
-    let twice = r#"{"deploymentId":"x"}"#.to_owned();
-    let jobs = [job("other", "s"), job("d0", "s0"), job("d1", "s0"), twice.clone(), twice, job("d2", "s2")];
-    come_at_once(&redis, &jobs).await;
-    let mut claims = claims.await;
-    assert_eq!(claims.iter().map(name).collect::<Vec<_>>(), ["other", "d0", "d1", "x", "d2"]);
-    assert_eq!(claims.remove(1).fate, ClaimFate::Superseded { by: id("d1") });
-    assert!(claims.iter().all(|c| c.fate == ClaimFate::Build && c.attempt == 1));
-    assert_eq!(redis.cmd::<usize>(&["HEXISTS", "{q}:jobs", "x/parked"]).await, 1, "its second push waits for its end");
-}
-
-#[tokio::test]
-async fn a_lost_reply_to_callers_that_went_away_puts_all_back_to_the_head_of_the_queue_in_their_order() {
+async fn a_claim_whose_reply_is_lost_and_whose_caller_goes_away_goes_back_to_the_head_of_the_queue() {
     let (redis, proxy, worker) = a_worker_with_a_job().await;
-    let jobs = jobs(0..7);
-    {
-        let claims = claim_together(&worker, 6);
-        tokio::pin!(claims);
-        all_wait(&mut claims).await;
-        proxy.set(Link::Deaf);
-        come_at_once(&redis, &jobs).await;
-        tokio::select! {
-            _ = claims => unreachable!("no reply comes"),
-            () = until(20, "several are claimed at once", async || redis.len(&worker.claimed()).await > 2) => {}
-        }
-    }
-    proxy.set(Link::Whole);
-    until(40, "all is back", async || redis.len(&worker.claimed()).await == 1).await;
-    let back: Vec<String> = redis.cmd(&["LRANGE", "q", "0", "-1"]).await;
-    let rest: Vec<String> = redis.cmd(&["LRANGE", "{q}:incoming", "0", "-1"]).await;
-    assert_eq!([back, rest].concat(), jobs);
-}
-
-#[tokio::test]
-async fn what_was_claimed_for_callers_that_went_away_goes_back_to_the_head_of_the_queue_in_its_order() {
-    let redis = Redis::start().await;
-    let worker = redis.worker().await;
-    redis.push_all(&jobs(0..9)).await;
-    let mut callers: FuturesUnordered<_> = (0..6).map(|_| worker.queue.claim()).collect();
-    // The second one's call takes for all that wait behind it.
-    for expected in ["d0", "d1"] {
-        assert_eq!(name(&within(10, callers.next()).await.unwrap()), expected);
-    }
-    assert_eq!(redis.len(&worker.claimed()).await, 6);
-    drop(callers);
-    let left = jobs(2..9);
-    until(30, "it is as before", async || redis.cmd::<Vec<String>>(&["LRANGE", "q", "0", "-1"]).await == left).await;
-    assert_eq!(name(&worker.claim().await), "d2");
-}
-
-#[tokio::test]
-async fn what_went_back_with_a_lost_reply_is_handed_to_nobody_from_memory() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::to(redis.port).await;
-    let worker = redis.worker_behind(&proxy).await;
-    redis.push_all(&jobs(0..9)).await;
-    // Redis knows the script from here on: else the reply that is lost would be that it does not.
-    assert!(worker.queue.give_back(&worker.claim().await).await.unwrap());
-    let mut callers: FuturesUnordered<_> = (0..6).map(|_| worker.queue.claim()).collect();
-    for expected in ["d0", "d1"] {
-        assert_eq!(name(&within(10, callers.next()).await.unwrap()), expected);
-    }
-    drop(callers);
     proxy.set(Link::Deaf);
-    let waiting = redis.len("q").await;
+    let jobs = jobs(0..3);
+    redis.push_all(&jobs).await;
     tokio::select! {
-        _ = worker.queue.release() => unreachable!("no reply comes"),
-        () = until(4, "the first is back", async || redis.len("q").await == waiting + 1) => {}
+        _ = worker.queue.claim() => unreachable!("no reply comes"),
+        () = until(20, "it is claimed", async || redis.len(&worker.claimed()).await == 2) => {}
     }
     proxy.set(Link::Whole);
-    let mut seen = Vec::new();
-    for _ in 2..9 {
-        seen.push(name(&within(20, worker.queue.claim()).await).to_owned());
-    }
-    assert_eq!(seen, names(2..9));
+    until(40, "it is back", async || redis.cmd::<Vec<String>>(&["LRANGE", "q", "0", "-1"]).await == jobs).await;
+    assert_eq!(redis.len(&worker.claimed()).await, 1);
 }
 
 #[tokio::test]
-async fn a_job_whose_service_was_changed_while_it_waited_stays_its_owners_though_one_of_the_old_service_comes_with_it() {
+async fn a_job_whose_service_was_changed_while_it_waited_stays_its_owners_though_one_of_the_old_service_comes_behind_it() {
     let redis = Redis::start().await;
     let worker = redis.worker().await;
     redis.push(&job("x", "old")).await;
     let claim = worker.claim().await;
     assert!(worker.queue.give_back(&claim).await.unwrap());
     let _: i64 = redis.cmd(&["DEL", "q"]).await;
-    let claims = claim_together(&worker, 3);
-    tokio::pin!(claims);
-    all_wait(&mut claims).await;
-    come_at_once(&redis, &[job("x", "new"), job("y", "old"), job("z", "another")]).await;
-    let claims = claims.await;
+    redis.push_all(&[job("x", "new"), job("y", "old"), job("z", "another")]).await;
+    let claims = claim_together(&worker, 3).await;
     assert_eq!(claims.iter().map(name).collect::<Vec<_>>(), ["x", "y", "z"]);
     for claim in &claims {
         let end = worker.queue.store_outcome(claim, &cancelled()).await.unwrap();

@@ -231,8 +231,16 @@ impl ServedContext {
     }
 }
 
-/// Bytes of BuildKit's cache that no image shares, by `GET /system/df`, whose answer on old engines bollard's types do not have.
-pub async fn build_cache_size() -> u64 {
+/// Bytes of BuildKit's cache that no image shares.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CacheSize {
+    pub all: u64,
+    /// Those that something uses at this moment: no prune removes them.
+    pub in_use: u64,
+}
+
+/// By `GET /system/df`, whose answer on old engines bollard's types do not have.
+pub async fn build_cache_size() -> CacheSize {
     let engine = engine().await.with_request_modifier(|mut request| {
         let mut parts = request.uri().clone().into_parts();
         parts.path_and_query = Some("/system/df".parse().unwrap());
@@ -246,7 +254,11 @@ pub async fn build_cache_size() -> u64 {
     }
     let answer: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let records = answer["BuildCache"].as_array().cloned().unwrap_or_default();
-    records.iter().filter(|record| record["Shared"] == false).map(|record| record["Size"].as_u64().unwrap()).sum()
+    let unshared: Vec<_> = records.iter().filter(|record| record["Shared"] == false).collect();
+    let bytes = |of: &dyn Fn(&serde_json::Value) -> bool| {
+        unshared.iter().filter(|record| of(record)).map(|record| record["Size"].as_u64().unwrap()).sum()
+    };
+    CacheSize { all: bytes(&|_| true), in_use: bytes(&|record| record["InUse"] == true) }
 }
 
 /// Lets `latest` move.
