@@ -18,7 +18,7 @@ demo: setup ## four jobs from push to image, live, on parts of its own
 # The queue's tests mostly wait, for leases that run out: more of them at a time than there are cores.
 test: setup ## all tests, on real parts of their own
 	@cargo test --locked --no-run
-	@scripts/host-state keep -- scripts/parts run -- sh -c 'cargo test --locked --lib --bins --test campaign --test image --test registry --test report --test source \
+	@scripts/host-state keep -- scripts/parts run -- sh -c 'cargo test --locked --lib --bins --test docs --test campaign --test image --test registry --test report --test source \
 		&& cargo test --locked --test queue -- --test-threads=6 \
 		&& cargo test --locked --test integration'
 

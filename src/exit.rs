@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// The exit codes of every command. `slipway --help` and the README list them.
+/// The exit codes of every command. `slipway --help` and docs/failure-codes.md list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

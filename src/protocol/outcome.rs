@@ -28,7 +28,7 @@ macro_rules! codes {
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
             pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $text,)* } }
             pub fn kind(self) -> FailureKind { match self { $(Code::$variant => FailureKind::$kind,)* } }
-            /// What it means, one sentence, as the README's table has it.
+            /// What it means, one sentence, as docs/failure-codes.md has it.
             pub fn meaning(self) -> &'static str { match self { $(Code::$variant => $meaning,)* } }
             pub fn parse(text: &str) -> Option<Code> { match text { $($text => Some(Code::$variant),)* _ => None } }
         }

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-/// Environment values that are never masked, in any case of letters (as the README lists them). Beside these: names of cloud
+/// Environment values that are never masked, in any case of letters (as docs/security.md lists them). Beside these: names of cloud
 /// regions, parts of the registry's, repository's and service's names, and URLs in which nothing can hide.
 pub const COMMON_VALUES: &[&str] = &[
     // modes
