@@ -4,7 +4,7 @@ use slipway::config::{DEFAULT_TOML, KEYS};
 use slipway::exit::Exit;
 use slipway::protocol::Code;
 
-use super::repository::{files_below, read, root};
+use super::repository::{product_files, read, root};
 
 /// Compares the part of a page between its markers, or writes it where UPDATE_DOCS is set.
 fn hold(page: &str, name: &str, table: &str) {
@@ -93,7 +93,7 @@ fn the_page_of_failure_codes_lists_every_exit_code() {
 #[test]
 fn the_page_of_the_queue_names_every_script_and_every_key() {
     let page = read("docs/queue-protocol.md");
-    for script in files_below("src/queue/scripts", ".lua") {
+    for script in product_files(".lua") {
         let name = script.rsplit('/').next().unwrap();
         assert!(page.contains(&format!("scripts/{name})")), "docs/queue-protocol.md does not name {name}");
     }
@@ -107,7 +107,7 @@ fn the_page_of_the_queue_names_every_script_and_every_key() {
 
 #[test]
 fn the_page_of_security_lists_every_value_that_is_not_masked() {
-    let source = read("src/secrets/public.rs");
+    let source = read(&product_files("/secrets/public.rs")[0]);
     let values = source.split_once("COMMON_VALUES").unwrap().1.split_once("];").unwrap().0;
     let quoted = regex::Regex::new("\"([^\"]+)\"").unwrap();
     let values: Vec<&str> = quoted.captures_iter(values).map(|found| found.get(1).unwrap().as_str()).collect();

@@ -7,7 +7,7 @@ use slipway::config::KEYS;
 use slipway::protocol::Code;
 
 use super::markdown::documents;
-use super::repository::text_below;
+use super::repository::{product, rust_below};
 
 /// Variables that are not Slipway's own settings, and what reads them.
 const FOREIGN: &[(&str, &str)] = &[
@@ -66,7 +66,7 @@ fn every_failure_code_that_a_document_names_is_one() {
 #[test]
 fn every_test_that_a_document_names_is_there() {
     let function = Regex::new("fn ([a-z0-9_]+)").unwrap();
-    let sources = text_below(&["src", "tests", "benches"], ".rs");
+    let sources = rust_below(&[product(), vec!["tests", "benches"]].concat());
     let functions: HashSet<&str> = function.captures_iter(&sources).map(|found| found.get(1).unwrap().as_str()).collect();
     // A name of five words or more is a test's; an ellipsis stands for the rest of it.
     let named = Regex::new("([a-z0-9]+(?:_[a-z0-9]+){4,})(_?…)?").unwrap();

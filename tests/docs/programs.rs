@@ -7,7 +7,7 @@ use clap::Parser;
 use slipway::cli::Cli;
 
 use super::names::is_known_variable;
-use super::repository::{read, root, text_below};
+use super::repository::{product, read, root, rust_below};
 
 /// Looks at one command, its assignments in front included.
 pub fn check(words: &[String]) -> Result<(), String> {
@@ -113,7 +113,7 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
 
 fn sources_of(folders: &[String]) -> String {
     let there = |folder: &&String| root().join(folder).is_dir();
-    let mut text = text_below(&folders.iter().filter(there).map(String::as_str).collect::<Vec<_>>(), ".rs");
+    let mut text = rust_below(&folders.iter().filter(there).map(String::as_str).collect::<Vec<_>>());
     for file in folders.iter().map(|folder| format!("{folder}.rs")).filter(|file| root().join(file).is_file()) {
         text += &read(&file);
     }
@@ -179,7 +179,7 @@ fn journalctl(arguments: &[&str]) -> Result<(), String> {
             "-u" => unit(left.next().ok_or("a unit is missing")?)?,
             field => {
                 let name = field.split('=').next().unwrap_or_default().to_ascii_lowercase();
-                known(text_below(&["src"], ".rs").contains(&name), "field of a log line", &name)?;
+                known(rust_below(&product()).contains(&name), "field of a log line", &name)?;
             }
         }
     }
@@ -196,7 +196,7 @@ fn install(arguments: &[&str]) -> Result<(), String> {
 /// The rule is one of those that the worker prints.
 fn iptables(arguments: &[&str]) -> Result<(), String> {
     let rule = format!("iptables {}", arguments.join(" "));
-    known(text_below(&["src"], ".rs").contains(&rule), "rule that the worker prints like", &rule)
+    known(rust_below(&product()).contains(&rule), "rule that the worker prints like", &rule)
 }
 
 /// Lines of a `.env`.

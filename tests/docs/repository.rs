@@ -31,7 +31,17 @@ pub fn files_below(folder: &str, ending: &str) -> Vec<String> {
     found
 }
 
-/// The text of all files below these folders, in one.
-pub fn text_below(folders: &[&str], ending: &str) -> String {
-    folders.iter().flat_map(|folder| files_below(folder, ending)).map(|path| read(&path)).collect()
+/// The text of all Rust files below these folders, in one.
+pub fn rust_below(folders: &[&str]) -> String {
+    folders.iter().flat_map(|folder| files_below(folder, ".rs")).map(|path| read(&path)).collect()
+}
+
+/// The folders of the product's own code, in whichever crates it lies.
+pub fn product() -> Vec<&'static str> {
+    ["src", "crates"].into_iter().filter(|folder| root().join(folder).is_dir()).collect()
+}
+
+/// Every file of the product whose name ends so.
+pub fn product_files(ending: &str) -> Vec<String> {
+    product().into_iter().flat_map(|folder| files_below(folder, ending)).collect()
 }
