@@ -1,5 +1,8 @@
 //! PURE: a queue element, read and validated into a [`Job`].
 
+mod lists;
+mod problems;
+mod provider;
 mod raw;
 mod unsupported;
 mod validate;
