@@ -20,7 +20,7 @@ mod tests;
 
 pub use absence::Absence;
 pub use excludes::Excludes;
-pub use ignore::{Effort, IgnoreError, IgnoreWalk, PatternMatcher, Spent, read_patterns};
+pub use ignore::{Effort, IgnoreError, PatternMatcher, Spent, read_patterns};
 pub use instructions::Instructions;
 pub use stage::ContextStage;
 

@@ -10,7 +10,6 @@ mod lines;
 mod pattern;
 mod regex;
 mod syntax;
-mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +22,6 @@ use glob::Glob;
 pub use lines::read_patterns;
 pub(super) use pattern::clean;
 use pattern::{Compiled, Pattern};
-pub use walk::IgnoreWalk;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pattern {pattern:?}: {reason}")]
@@ -129,11 +127,6 @@ impl PatternMatcher {
 
     pub fn has_exceptions(&self) -> bool {
         self.exceptions.contains(&true)
-    }
-
-    /// For the entries of a tree, one after the other, as BuildKit's own walk decides.
-    pub fn walk<'m>(&'m self, effort: &'m Effort<'m>) -> IgnoreWalk<'m> {
-        IgnoreWalk::new(self, effort)
     }
 
     /// Adds the patterns that match `path` itself, in no order.

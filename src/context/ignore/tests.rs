@@ -2,20 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::pattern::{Compiled, compile, parents};
+use super::pattern::{Compiled, compile};
 use super::*;
 
-/// Whether `path` is excluded: at once, and in a walk that comes by its directories.
+/// Whether `path` is excluded.
 fn excluded(patterns: &[&str], path: &str) -> bool {
-    let matcher = PatternMatcher::new(patterns).unwrap();
-    let free = Effort::free();
-    let at_once = matcher.matches(path, &free).unwrap();
-    let mut walk = matcher.walk(&free);
-    for parent in parents(path) {
-        walk.excludes(&parent, true).unwrap();
-    }
-    assert_eq!(walk.excludes(path, false), Ok(at_once), "{patterns:?} {path}");
-    at_once
+    PatternMatcher::new(patterns).unwrap().matches(path, &Effort::free()).unwrap()
 }
 
 #[test]
@@ -215,20 +207,6 @@ fn exceptions_are_applied_in_order() {
 }
 
 #[test]
-fn a_repeated_pattern_counts_in_a_walk_as_it_does_with_buildkit() {
-    // The third pattern was not tried on `dir`, which the first had excluded already; so an exception in it stands.
-    let matcher = PatternMatcher::new(&["dir", "!dir/sub", "dir"]).unwrap();
-    let free = Effort::free();
-    assert_eq!(matcher.matches("dir/sub", &free), Ok(true));
-    let mut walk = matcher.walk(&free);
-    assert_eq!(walk.excludes("dir", true), Ok(true));
-    assert_eq!(walk.excludes("dir/sub", true), Ok(false));
-    assert_eq!(walk.excludes("dir/sub/x", false), Ok(false));
-    assert_eq!(walk.excludes("dir/y", false), Ok(true));
-    assert_eq!(walk.excludes("dir2", true), Ok(false));
-}
-
-#[test]
 fn patterns_compile_to_what_moby_writes_for_them() {
     let regexes = [
         ("*", "^[^/]*$"),
@@ -280,12 +258,10 @@ fn a_hundred_thousand_lines_over_twenty_thousand_files_take_no_age() {
     let begin = std::time::Instant::now();
     let never = || false;
     let effort = Effort::new(&never);
-    let mut walk = matcher.walk(&effort);
     let mut kept = 0;
     for d in 0..200 {
-        walk.excludes(&format!("build{d}"), true).unwrap();
         for f in 0..100 {
-            kept += usize::from(!walk.excludes(&format!("build{d}/keep{f}"), false).unwrap());
+            kept += usize::from(!matcher.matches(&format!("build{d}/keep{f}"), &effort).unwrap());
         }
     }
     assert_eq!(kept, 20_000);
@@ -347,16 +323,7 @@ proptest! {
     fn no_pattern_brings_the_worker_down(lines in prop::collection::vec("[ab*?!/.\\[\\]^\\\\:-]{0,12}|\\PC{0,20}", 0..6), path in "[ab/.]{0,12}") {
         if let Ok(matcher) = PatternMatcher::new(&lines) {
             let _ = matcher.matches(&path, &Effort::free());
-            let _ = matcher.walk(&Effort::free()).excludes(&path, false);
         }
         let _ = read_patterns(lines.join("\n").as_bytes());
-    }
-
-    #[test]
-    fn without_exceptions_a_walk_decides_as_each_path_alone(
-        lines in prop::collection::vec("(a|b|\\*|\\*\\*|\\?|/|[ab]x){1,6}", 0..6), path in "[ab]x?(/[ab]x?){0,4}",
-    ) {
-        let refs: Vec<&str> = lines.iter().map(String::as_str).collect();
-        excluded(&refs, &path);
     }
 }
