@@ -29,8 +29,8 @@ impl Instructions {
     /// Whether the build wants the history: `.git` as a path, or git asked about the commit.
     pub(super) fn wants_git(&self) -> bool {
         const QUESTIONS: [&str; 4] = ["git rev-parse", "git describe", "git log", "git rev-list"];
-        let code = self.lines.iter().filter(|line| !line.starts_with('#'));
-        code.into_iter().any(|line| has_word(line, ".git") || QUESTIONS.iter().any(|question| line.contains(question)))
+        let mut code = self.lines.iter().filter(|line| !line.starts_with('#'));
+        code.any(|line| uses_git_folder(line) || QUESTIONS.iter().any(|question| line.contains(question)))
     }
 
     /// Whether COPY or ADD takes `path` from the context.
@@ -97,6 +97,24 @@ fn is_plain_mount(after: &str) -> bool {
 }
 
 /// `word` with nothing of a name right before or behind it.
+/// Whether `.git` stands in a line otherwise than to leave it out of something, or to remove it.
+fn uses_git_folder(line: &str) -> bool {
+    const TESTS_A_NAME: [&str; 7] = ["-path", "-wholename", "-ipath", "-name", "-iname", "-regex", "-not"];
+    const LEAVES_OUT: [&str; 4] = ["--exclude", "--exclude-dir", "--ignore", "-prune"];
+    let mut commands = line.split([';', '|', '&']);
+    commands.any(|command| {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let removes = words.iter().any(|word| matches!(*word, "rm" | "rmdir" | "unlink"));
+        let mut before = "";
+        words.into_iter().any(|word| {
+            let is_an_option = LEAVES_OUT.iter().any(|option| word.starts_with(option));
+            let is_a_name = TESTS_A_NAME.contains(&before) || LEAVES_OUT.contains(&before);
+            before = word;
+            has_word(word, ".git") && !removes && !is_an_option && !is_a_name
+        })
+    })
+}
+
 fn has_word(line: &str, word: &str) -> bool {
     let of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
     line.match_indices(word).any(|(at, _)| {
@@ -174,10 +192,22 @@ mod tests {
             "RUN cat .git/HEAD",
             "RUN V=$(git describe --tags) make",
             "ADD [\".git\", \"x\"]",
+            "RUN rm -rf build && cat .git/HEAD",
+            "RUN find .git -name HEAD",
         ] {
             assert!(of(text).wants_git(), "{text}");
         }
-        for text in ["COPY .gitignore .", "RUN git clone https://host/x.git", "# .git is big", "COPY .github/x ."] {
+        for text in [
+            "COPY .gitignore .",
+            "RUN git clone https://host/x.git",
+            "# .git is big",
+            "COPY .github/x .",
+            "RUN find . -path ./.git -prune -o -name '*.md' -print | xargs rm",
+            "RUN find . -type f -not -path './.git/*' -exec chmod 644 {} +",
+            "RUN find /app -name .git -type d -exec rm -rf {} +",
+            "RUN tar c --exclude=.git . | tar x -C /app && grep -r --exclude-dir .git TODO /app",
+            "RUN npm ci && rm -rf .git node_modules",
+        ] {
             assert!(!of(text).wants_git(), "{text}");
         }
     }
