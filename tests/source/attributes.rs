@@ -4,28 +4,13 @@ use std::path::Path;
 
 use slipway::source::{EntryKind, SourceTree};
 
-use crate::job::{Job, Stage, public};
-use crate::repo::{Repo, git};
-use crate::server::GitServer;
+use crate::job::{Job, public};
+use crate::repo::{World, git};
 use slipway::protocol::{BranchName, CommitRef};
 
-struct World {
-    root: tempfile::TempDir,
-    repo: Repo,
-    server: GitServer,
-    stage: Stage,
-}
-
 impl World {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let repo = Repo::new(root.path(), "octo/hello");
-        let server = GitServer::start(root.path());
-        let stage = Stage::new(root.path());
-        Self { root, repo, server, stage }
-    }
     /// Commits the files' bytes as they are, whatever attributes say of them.
-    fn commit(&self, files: &[(&str, &[u8])]) {
+    fn commit_bytes(&self, files: &[(&str, &[u8])]) {
         for (path, bytes) in files {
             let id = self.repo.object("blob", bytes);
             let into = format!("100644,{id},{path}");
@@ -38,14 +23,14 @@ impl World {
     }
     async fn fetch(&self) -> (SourceTree, String) {
         let job = Job::new();
-        let url = public(&self.server.url("octo/hello"));
+        let url = public(&self.url());
         let main = BranchName::parse("main").unwrap();
         (self.stage.stage.fetch(&url, &main, &CommitRef::Tip, &job.ctx).await.unwrap(), job.log())
     }
     /// Every file has the bytes, and the size, that it has in a clone.
     async fn is_as_cloned(&self) -> String {
         let clone = tempfile::tempdir_in(self.root.path()).unwrap();
-        let url = self.server.url("octo/hello");
+        let url = self.url();
         git(clone.path(), &["-c", "core.autocrlf=false", "clone", "-q", url.as_str(), "."]);
         // Cold, and from the kept walk.
         let (_, log) = self.fetch().await;
@@ -105,7 +90,7 @@ async fn line_ends_are_those_of_a_clone() {
         ("empty.bat", b""),
     ]);
     files.extend([("dos.auto", &b"one\n\x1a"[..]), ("odd.auto", b"\x01\x02\n")]);
-    w.commit(&files);
+    w.commit_bytes(&files);
     assert!(!w.is_as_cloned().await.contains("gitattributes"));
 }
 
@@ -115,7 +100,7 @@ async fn keywords_and_encodings_are_those_of_a_clone() {
     let attributes = b"*.c ident\n*.ps1 working-tree-encoding=UTF-16LE-BOM eol=crlf\n*.16 working-tree-encoding=UTF-16\n\
         *.be working-tree-encoding=UTF-16BE\n*.le working-tree-encoding=utf-16le\n*.l1 working-tree-encoding=ISO-8859-1\n\
         *.8 working-tree-encoding=UTF-8\n*.jis working-tree-encoding=SHIFT-JIS\n*.win working-tree-encoding=CP1252\n*.32 working-tree-encoding=UTF-32LE\n";
-    w.commit(&[
+    w.commit_bytes(&[
         (".gitattributes", attributes),
         ("a.c", b"$Id$ and $Id: 1234 $ and $Id: a b c $ and $Id: x\n$ $Idx$ $Id"),
         ("b.c", b"no keyword\n"),
@@ -136,7 +121,7 @@ async fn keywords_and_encodings_are_those_of_a_clone() {
 #[tokio::test]
 async fn an_encoding_that_is_not_known_or_cannot_hold_the_text_is_told_and_the_blob_stays() {
     let w = World::new();
-    w.commit(&[
+    w.commit_bytes(&[
         (".gitattributes", b"*.x working-tree-encoding=no-such\n*.l1 working-tree-encoding=ISO-8859-1 eol=crlf\n"),
         ("a.x", b"as it is\n"),
         ("b.l1", "no € in there\n".as_bytes()),
@@ -151,14 +136,14 @@ async fn an_encoding_that_is_not_known_or_cannot_hold_the_text_is_told_and_the_b
 #[tokio::test]
 async fn another_attribute_makes_another_file_of_the_same_blob() {
     let w = World::new();
-    w.commit(&[(".gitattributes", b"*.c ident\n"), ("d/a.c", b"$Id$\n")]);
+    w.commit_bytes(&[(".gitattributes", b"*.c ident\n"), ("d/a.c", b"$Id$\n")]);
     let (before, _) = w.fetch().await;
-    w.commit(&[(".gitattributes", b"*.c eol=crlf\n")]);
+    w.commit_bytes(&[(".gitattributes", b"*.c eol=crlf\n")]);
     let (after, _) = w.fetch().await;
     let of = |tree: &SourceTree| tree.entry("d/a.c").unwrap().oid.clone();
     assert_ne!(of(&before), of(&after), "who remembers the file by its identity takes it for another one");
     assert_eq!(after.read(after.entry("d/a.c").unwrap()).unwrap(), b"$Id$\r\n");
-    w.commit(&[(".gitattributes", b"*.c -text\n")]);
+    w.commit_bytes(&[(".gitattributes", b"*.c -text\n")]);
     let (plain, _) = w.fetch().await;
     assert_eq!(of(&plain).len(), 40);
 }

@@ -4,28 +4,8 @@ use slipway::protocol::Code;
 use slipway::source::EntryKind;
 
 use crate::job::{Job, Stage, exact, paths, public, read};
-use crate::repo::{Repo, git};
+use crate::repo::{World, git};
 use crate::server::GitServer;
-
-struct World {
-    _root: tempfile::TempDir,
-    repo: Repo,
-    server: GitServer,
-    stage: Stage,
-}
-
-impl World {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let repo = Repo::new(root.path(), "octo/hello");
-        let server = GitServer::start(root.path());
-        let stage = Stage::new(root.path());
-        Self { _root: root, repo, server, stage }
-    }
-    fn url(&self) -> url::Url {
-        self.server.url("octo/hello")
-    }
-}
 
 #[tokio::test]
 async fn a_job_without_a_commit_gets_the_tip_of_its_branch() {

@@ -2,37 +2,12 @@
 
 use std::fmt::Write as _;
 
-use slipway::protocol::{Code, CommitRef, Failure};
-use slipway::source::SourceTree;
+use slipway::protocol::{Code, CommitRef};
 
-use crate::job::{Stage, exact, public, read};
-use crate::repo::{Repo, git};
-use crate::server::GitServer;
-
-struct World {
-    root: tempfile::TempDir,
-    repo: Repo,
-    server: GitServer,
-    stage: Stage,
-}
+use crate::job::{Stage, public, read};
+use crate::repo::{World, git};
 
 impl World {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let repo = Repo::new(root.path(), "octo/hello");
-        let server = GitServer::start(root.path());
-        let stage = Stage::new(root.path());
-        Self { root, repo, server, stage }
-    }
-    fn url(&self) -> url::Url {
-        self.server.url("octo/hello")
-    }
-    async fn tip(&self, branch: &str) -> Result<SourceTree, Failure> {
-        self.stage.tip(&self.url(), branch).await
-    }
-    async fn commit(&self, branch: &str, id: &str) -> Result<SourceTree, Failure> {
-        self.stage.fetch(&public(&self.url()), branch, exact(id)).await
-    }
     /// What git itself checks out of a ref or an id, in a clone of its own.
     fn git_checks_out(&self, what: &str) -> String {
         let clone = tempfile::tempdir_in(self.root.path()).unwrap();

@@ -1,8 +1,41 @@
-//! Repositories made by the git command line.
+//! Repositories made by the git command line, and the world around one.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use slipway::protocol::Failure;
+use slipway::source::SourceTree;
+
+use crate::job::{Stage, exact, public};
+use crate::server::GitServer;
+
+/// One repository on a git server, and a stage that has fetched nothing yet.
+pub struct World {
+    pub root: tempfile::TempDir,
+    pub repo: Repo,
+    pub server: GitServer,
+    pub stage: Stage,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let repo = Repo::new(root.path(), "octo/hello");
+        let server = GitServer::start(root.path());
+        let stage = Stage::new(root.path());
+        Self { root, repo, server, stage }
+    }
+    pub fn url(&self) -> url::Url {
+        self.server.url("octo/hello")
+    }
+    pub async fn tip(&self, branch: &str) -> Result<SourceTree, Failure> {
+        self.stage.tip(&self.url(), branch).await
+    }
+    pub async fn commit(&self, branch: &str, id: &str) -> Result<SourceTree, Failure> {
+        self.stage.fetch(&public(&self.url()), branch, exact(id)).await
+    }
+}
 
 /// A work tree and the bare repository that it is pushed to.
 pub struct Repo {
