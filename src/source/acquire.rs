@@ -8,7 +8,7 @@ use super::fetch::Order;
 use super::history::{self, Peeled};
 use super::http::Session;
 use super::ls_refs::{self, Listing};
-use super::refs::Advertised;
+use super::refs::{Advertised, Sought};
 use crate::protocol::{Code, CommitRef, CommitSha, Failure};
 
 /// History is fetched in these steps where a server does not give out a commit by its name. The last is all of it
@@ -25,25 +25,30 @@ pub(super) struct Acquire<'a> {
 
 impl Acquire<'_> {
     pub(super) fn commit(&self) -> Result<Oid, Trouble> {
-        // Only from here on is the mirror read: the server has let these credentials in.
-        let listing = ls_refs::list(self.session, &self.order.branch, &self.order.many_refs, &self.order.url)?;
         match &self.order.commit {
-            CommitRef::Tip => match listing.refs.named(&self.order.branch) {
-                Some(tip) => self.tip(&listing.capabilities, tip),
-                None => {
-                    let all = self.all(listing)?;
-                    Err(all.refs.missing(&self.order.branch, &self.session.site).into())
+            CommitRef::Tip => {
+                let listing = self.list(&Sought::Tip)?;
+                match listing.refs.named() {
+                    Some(tip) => self.tip(&listing.capabilities, tip),
+                    None => Err(self.all(listing)?.refs.missing(&self.session.site).into()),
                 }
-            },
-            CommitRef::Exact(sha) => self.exact(listing, sha),
+            }
+            CommitRef::Exact(sha) => self.exact(sha),
         }
     }
 
-    fn all(&self, listing: Listing) -> Result<Listing, Trouble> {
-        if listing.is_whole { Ok(listing) } else { Ok(ls_refs::branches_and_tags(self.session, listing)?) }
+    /// What the mirror has is used only after this: the server has let these credentials in. A list is read without a slot; what follows it
+    /// is work.
+    fn list(&self, sought: &Sought) -> Result<Listing, Failure> {
+        ls_refs::list(self.session, &self.order.branch, sought, &self.order.many_refs, &self.order.url)
+    }
+
+    fn all(&self, listing: Listing) -> Result<Listing, Failure> {
+        if listing.is_whole { Ok(listing) } else { ls_refs::branches_and_tags(self.session, listing) }
     }
 
     fn tip(&self, server: &Capabilities, tip: &Advertised) -> Result<Oid, Trouble> {
+        self.session.take_a_slot()?;
         if history::has_commit(self.repository, tip.commit)? {
             return Ok(tip.commit);
         }
@@ -51,10 +56,12 @@ impl Acquire<'_> {
         self.expect(tip)
     }
 
-    fn exact(&self, listing: Listing, sha: &CommitSha) -> Result<Oid, Trouble> {
+    fn exact(&self, sha: &CommitSha) -> Result<Oid, Trouble> {
         let Ok(wanted) = Oid::from_str(sha.as_str()) else {
             return Err(failures::sha256_unsupported(&self.session.site).into());
         };
+        let with_tips = history::has_commit(self.repository, wanted)?;
+        let listing = self.list(&Sought::Commit { id: wanted, with_tips })?;
         if let Some(commit) = self.listed(&listing, wanted)? {
             return Ok(commit);
         }
@@ -84,16 +91,17 @@ impl Acquire<'_> {
 
     /// The commit, where a ref points to it, or leads to it as far as the mirror knows.
     fn listed(&self, listing: &Listing, wanted: Oid) -> Result<Option<Oid>, Trouble> {
-        if let Some(tip) = listing.refs.pointing_to(wanted, &self.order.branch) {
+        self.session.take_a_slot()?;
+        if let Some(tip) = listing.refs.pointing() {
             return self.tip(&listing.capabilities, tip).map(Some);
         }
-        let reached = history::reaches(self.repository, listing.refs.commits(), wanted, &self.session.cancel)?;
+        let reached = history::reaches(self.repository, listing.refs.tips(), wanted, &self.session.cancel)?;
         Ok(reached.then_some(wanted))
     }
 
     /// Fetches the branch deeper and deeper until the commit is among its ancestors.
     fn dig(&self, listing: &Listing, wanted: Oid, sha: &CommitSha) -> Result<Oid, Trouble> {
-        let Some(tip) = listing.refs.named(&self.order.branch) else {
+        let Some(tip) = listing.refs.named() else {
             return Err(self.gone(sha).into());
         };
         for depth in DEEPER {

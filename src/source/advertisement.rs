@@ -30,6 +30,10 @@ pub(super) struct Capabilities {
     is_v2: bool,
 }
 
+/// What a server may say of what it can do, in bytes, and how long a ref's name may be that a job could mean.
+const MAX_WORDS: usize = 64 << 10;
+const MAX_NAME: usize = 4096;
+
 /// What our own fetch asks for at most: what libgit2 is shown of a server that speaks v2 and so does not list what it can do in v0.
 const USUAL: &str = "multi_ack multi_ack_detailed thin-pack side-band side-band-64k ofs-delta shallow no-progress";
 /// libgit2 fetches an id only where one of these is offered; whether it may is the server's to say.
@@ -44,8 +48,14 @@ impl Capabilities {
     pub(super) fn v2() -> Self {
         Self { words: Vec::new(), is_v2: true }
     }
-    pub(super) fn add(&mut self, line: &[u8]) {
-        self.words.push(String::from_utf8_lossy(line).into_owned());
+    /// `false`: it is more than any server says.
+    pub(super) fn add(&mut self, line: &[u8]) -> bool {
+        let said: usize = self.words.iter().map(|word| word.len() + size_of::<String>()).sum();
+        let fits = said + line.len() <= MAX_WORDS;
+        if fits {
+            self.words.push(String::from_utf8_lossy(line).into_owned());
+        }
+        fits
     }
 
     fn has(&self, name: &str) -> bool {
@@ -114,12 +124,12 @@ pub(super) fn ref_line(line: &[u8]) -> Option<RefLine> {
     let text = std::str::from_utf8(line).ok()?;
     let mut words = text.split(' ');
     let id = words.next().filter(|id| id.len() == 40).and_then(|id| Oid::from_str(id).ok())?;
-    let name = words.next().filter(|name| !name.is_empty())?.to_owned();
+    let name = words.next().filter(|name| (1..=MAX_NAME).contains(&name.len()))?.to_owned();
     let (mut peeled, mut target) = (None, None);
     for word in words {
         if let Some(id) = word.strip_prefix("peeled:") {
             peeled = Oid::from_str(id).ok();
-        } else if let Some(name) = word.strip_prefix("symref-target:") {
+        } else if let Some(name) = word.strip_prefix("symref-target:").filter(|name| name.len() <= MAX_NAME) {
             target = Some(name.to_owned());
         }
     }
@@ -168,7 +178,7 @@ mod tests {
     fn a_server_that_speaks_v2_lists_what_it_can_do_line_by_line() {
         let mut v2 = Capabilities::v2();
         for line in [&b"agent=git/2.39"[..], b"ls-refs=unborn", b"fetch=shallow wait-for-done filter", b"object-format=sha1"] {
-            v2.add(line);
+            assert!(v2.add(line));
         }
         assert!(v2.lists_refs() && !v2.names_by_sha256());
         assert_eq!(v2.abilities(), Abilities { shallow: true, commits_by_name: CommitsByName::Unknown });
@@ -188,6 +198,15 @@ mod tests {
         for wrong in ["", "unborn HEAD", "abc refs/heads/x", &id] {
             assert_eq!(ref_line(wrong.as_bytes()), None, "{wrong}");
         }
+    }
+    #[test]
+    fn what_a_server_says_of_itself_and_a_refs_name_are_bounded() {
+        let mut v2 = Capabilities::v2();
+        let taken = (0..1_000_000).take_while(|n| v2.add(format!("x{n}").as_bytes())).count();
+        assert!((1_000..10_000).contains(&taken), "{taken}");
+        let line = |length: usize| ref_line(format!("{} {}", "a".repeat(40), "r".repeat(length)).as_bytes());
+        assert!(line(4096).is_some());
+        assert_eq!(line(4097), None);
     }
     #[test]
     fn libgit2_is_shown_one_ref_and_no_symref() {

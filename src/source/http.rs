@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
@@ -26,8 +26,10 @@ use crate::protocol::{Code, Failure, GitCredentials, GitSource};
 /// Some hosts look for `git/` before they speak git.
 const USER_AGENT: &str = concat!("git/2.47.0 slipway/", env!("CARGO_PKG_VERSION"));
 /// What a server says before a pack begins. libgit2 keeps it in memory.
-const MAX_BEFORE_PACK: u64 = 32 << 20;
-/// A list of refs, of which only what can be meant is kept: some four million of them.
+const MAX_BEFORE_PACK: u64 = 8 << 20;
+/// So many bytes of an answer that leads to a pack are collected without a slot.
+const MAX_WITHOUT_SLOT: usize = 256 << 10;
+/// A list of refs, of which little is kept: some four million of them.
 const MAX_LISTING: u64 = 256 << 20;
 const MAX_REDIRECTS: usize = 5;
 
@@ -88,6 +90,7 @@ pub(super) struct Reply {
     brings_pack: bool,
     /// Bytes before the pack.
     before_pack: u64,
+    has_ended: bool,
 }
 
 impl Session {
@@ -122,19 +125,48 @@ impl Session {
 
     /// Blocking. Sends the request and waits for the response's head.
     pub(super) fn ask(&self, request: Request) -> Result<Reply, Failure> {
-        self.block_on(async {
+        self.wait_for_server(async {
             let (response, brings_pack) = match request {
                 Request::Advertisement { v2 } => (self.advertisement(v2).await?, false),
                 Request::LsRefs(body) => (self.upload_pack(body, true).await?, false),
                 Request::UploadPack(body) => (self.upload_pack(body, false).await?, true),
             };
-            Ok(Reply { response, rate: RateWatch::new(self.min_rate), brings_pack, before_pack: 0 })
+            Ok(Reply { response, rate: RateWatch::new(self.min_rate), brings_pack, before_pack: 0, has_ended: false })
         })
     }
 
-    /// Blocking. The next piece of the body; `None` at its end.
+    /// Blocking. The next piece of the body; `None` at its end. What leads to a pack is handed on only while the job holds a slot.
     pub(super) fn next(&self, reply: &mut Reply) -> Result<Option<Bytes>, Failure> {
-        let piece = self.block_on(async {
+        let mut collected = BytesMut::new();
+        while !reply.has_ended {
+            let piece = self.receive(reply)?;
+            reply.has_ended = piece.is_none();
+            let works = !reply.brings_pack || self.progress.traffic.has_slot();
+            match piece {
+                Some(piece) if works && collected.is_empty() => return Ok(Some(piece)),
+                Some(piece) => collected.extend_from_slice(&piece),
+                None => {}
+            }
+            if works || collected.len() >= MAX_WITHOUT_SLOT {
+                break;
+            }
+        }
+        if reply.brings_pack {
+            self.take_a_slot()?;
+        }
+        Ok((!collected.is_empty()).then(|| collected.freeze()))
+    }
+
+    /// Blocking. Waits until the job holds its slot again: what follows is work.
+    pub(super) fn take_a_slot(&self) -> Result<(), Failure> {
+        self.block_on(async {
+            self.progress.traffic.slot().await;
+            Ok(())
+        })
+    }
+
+    fn receive(&self, reply: &mut Reply) -> Result<Option<Bytes>, Failure> {
+        let piece = self.wait_for_server(async {
             let asked = Instant::now();
             let piece = match tokio::time::timeout(self.idle, reply.response.chunk()).await {
                 Err(_) => return Err(failures::stalled(&self.site, self.idle)),
@@ -214,18 +246,23 @@ impl Session {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// As [`Session::block_on`]; meanwhile the job may lose its slot.
+    fn wait_for_server<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.progress.traffic.set_waits(true);
+        let result = self.block_on(work);
+        self.progress.traffic.set_waits(false);
+        result
+    }
+
     /// Runs `work` on the caller's (blocking) thread, and drops it, sockets and all, the moment the token trips.
     fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        self.progress.traffic.set_waits(true);
-        let result = self.runtime.block_on(async {
+        self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => Err(Failure::interrupted()),
                 result = work => result,
             }
-        });
-        self.progress.traffic.set_waits(false);
-        result
+        })
     }
 
     async fn advertisement(&self, v2: bool) -> Result<reqwest::Response, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! In protocol v0 one request brings all of them, which is the quickest for the most repositories. Where they are many (a large project has a
 //! ref for each pull request ever made), v0 would bring tens of megabytes: then v2 is spoken, which takes two requests and brings those alone
-//! that could be meant. A server that speaks no v2 is read to the end, and only what could be meant is kept.
+//! that could be meant. A server that speaks no v2 is read to the end. What is kept of either list is [`super::refs`]' to say.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -11,14 +11,12 @@ use super::advertisement::{self, Abilities, Capabilities};
 use super::failures;
 use super::http::{Reply, Request, Session};
 use super::packet::{Packet, Packets};
-use super::refs::{PEELED, Refs, is_branch_or_tag, meanings};
+use super::refs::{Reading, Refs, Sought, meanings};
 use crate::protocol::{BranchName, Failure};
 
 /// More of an advertisement than this (some 4,000 refs), and v2 is tried.
 const FEW: usize = 256 << 10;
-/// Refs that are kept besides branches, tags and what the job names.
-const MAX_OTHERS: usize = 20_000;
-/// Refs that are kept besides what the job names: some 11 MB.
+/// Lines of a v2 list that are read.
 const MAX_REFS: usize = 100_000;
 /// Repositories that are remembered to have many refs.
 const MAX_REMEMBERED: usize = 10_000;
@@ -55,30 +53,37 @@ impl ManyRefs {
 }
 
 /// Blocking. The refs that `branch` could mean, in most repositories all of them.
-pub(super) fn list(session: &Session, branch: &BranchName, many: &ManyRefs, url: &str) -> Result<Listing, Failure> {
+pub(super) fn list(
+    session: &Session,
+    branch: &BranchName,
+    sought: &Sought,
+    many: &ManyRefs,
+    url: &str,
+) -> Result<Listing, Failure> {
+    let reading = || Reading::new(branch, sought.clone());
     if !many.contains(url) {
-        match read(session, branch, Version::V0)? {
-            Answer::Refs(listing) => return Ok(listing),
+        match read(session, reading(), Version::V0)? {
+            Answer::Refs(listing) => return Ok(*listing),
             Answer::Many | Answer::V2(_) => many.remember(url),
         }
     }
-    match read(session, branch, Version::V2)? {
+    match read(session, reading(), Version::V2)? {
         Answer::V2(capabilities) => {
             let names = meanings(branch.as_str());
             let prefixes = names.iter().map(String::as_str).chain(["HEAD"]);
-            let refs = v2(session, &capabilities, prefixes)?;
+            let refs = v2(session, reading(), &capabilities, prefixes)?;
             Ok(Listing { refs, capabilities, is_whole: false })
         }
-        Answer::Refs(listing) => Ok(listing),
+        Answer::Refs(listing) => Ok(*listing),
         Answer::Many => Err(failures::not_understood(&session.site, "its list of refs has no end")),
     }
 }
 
 /// Blocking. All branches and tags, up to [`MAX_REFS`], of a server that speaks v2.
 pub(super) fn branches_and_tags(session: &Session, before: Listing) -> Result<Listing, Failure> {
-    let mut refs = v2(session, &before.capabilities, ["refs/heads/", "refs/tags/"])?;
-    refs.add_all(before.refs);
-    Ok(Listing { refs, is_whole: true, ..before })
+    let Listing { refs, capabilities, .. } = before;
+    let refs = v2(session, Reading::all_after(refs), &capabilities, ["refs/heads/", "refs/tags/"])?;
+    Ok(Listing { refs, capabilities, is_whole: true })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +94,7 @@ enum Version {
 
 enum Answer {
     /// In v0, read to its end.
-    Refs(Listing),
+    Refs(Box<Listing>),
     /// In v0, and there are many: the rest was not read.
     Many,
     /// The server speaks v2, and can do this.
@@ -97,7 +102,7 @@ enum Answer {
 }
 
 /// Asks for the advertisement. A server that is asked for v2 may answer in v0.
-fn read(session: &Session, branch: &BranchName, version: Version) -> Result<Answer, Failure> {
+fn read(session: &Session, mut refs: Reading, version: Version) -> Result<Answer, Failure> {
     let mut answer = Lines::new(session, Request::Advertisement { v2: version == Version::V2 })?;
     let mut first = answer.line()?;
     if first.as_ref().is_some_and(|line| line.starts_with(b"# service=")) {
@@ -111,7 +116,9 @@ fn read(session: &Session, branch: &BranchName, version: Version) -> Result<Answ
         session.note_git_server();
         let mut capabilities = Capabilities::v2();
         while let Some(line) = answer.line()? {
-            capabilities.add(&line);
+            if !capabilities.add(&line) {
+                return Err(answer.not_understood());
+            }
         }
         if capabilities.names_by_sha256() {
             return Err(failures::sha256_unsupported(&session.site));
@@ -121,8 +128,6 @@ fn read(session: &Session, branch: &BranchName, version: Version) -> Result<Answ
     if first.as_deref() == Some(b"version 1") {
         first = answer.line()?;
     }
-    let meant: HashSet<String> = meanings(branch.as_str()).into_iter().collect();
-    let (mut refs, mut others) = (Refs::default(), 0);
     let mut capabilities = Capabilities::default();
     let mut next = first;
     let mut is_first = true;
@@ -136,45 +141,36 @@ fn read(session: &Session, branch: &BranchName, version: Version) -> Result<Answ
             if capabilities.names_by_sha256() {
                 return Err(failures::sha256_unsupported(&session.site));
             }
+            if let Some(branch) = capabilities.head_branch() {
+                refs.head_is(branch);
+            }
             line = &line[..end];
         }
         if let Some(read) = advertisement::ref_line(line).filter(|read| !read.id.is_zero()) {
-            let name = read.name.strip_suffix(PEELED).unwrap_or(&read.name);
-            let is_kept = if name == "HEAD" || meant.contains(name) {
-                true
-            } else if is_branch_or_tag(name) {
-                refs.len() < MAX_REFS
-            } else {
-                others += 1;
-                others <= MAX_OTHERS
-            };
-            if is_kept {
-                refs.add(read);
-            }
+            refs.add(read);
         }
         if version == Version::V0 && answer.received > FEW {
             return Ok(Answer::Many);
         }
         next = answer.line()?;
     }
-    if let Some(branch) = capabilities.head_branch() {
-        refs.head_is(branch);
-    }
-    Ok(Answer::Refs(Listing { refs, capabilities, is_whole: true }))
+    Ok(Answer::Refs(Box::new(Listing { refs: refs.end(), capabilities, is_whole: true })))
 }
 
-fn v2<'a>(session: &Session, capabilities: &Capabilities, prefixes: impl IntoIterator<Item = &'a str>) -> Result<Refs, Failure> {
+fn v2<'a>(
+    session: &Session,
+    mut refs: Reading,
+    capabilities: &Capabilities,
+    prefixes: impl IntoIterator<Item = &'a str>,
+) -> Result<Refs, Failure> {
     let mut answer = Lines::new(session, Request::LsRefs(advertisement::ls_refs(prefixes, capabilities)))?;
-    let mut refs = Refs::default();
-    while let Some(line) = answer.line()? {
-        if refs.len() >= MAX_REFS {
-            break;
-        }
+    for _ in 0..MAX_REFS {
+        let Some(line) = answer.line()? else { break };
         if let Some(read) = advertisement::ref_line(&line) {
             refs.add(read);
         }
     }
-    Ok(refs)
+    Ok(refs.end())
 }
 
 /// The lines of one answer.

@@ -28,6 +28,7 @@ mod redirect;
 mod refs;
 mod resolver;
 mod site;
+mod traffic;
 mod transport;
 mod tree;
 mod tree_object;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+pub use traffic::Traffic;
 pub use tree::{CommitInfo, EntryKind, Flaw, SourceTree, TreeEntry};
 
 use crate::config::GitConfig;
@@ -51,8 +53,7 @@ use http::Session;
 use ls_refs::ManyRefs;
 use mirror::Mirrors;
 use progress::Progress;
-pub use progress::Traffic;
-use reach::{Destination, Reach};
+use reach::{Destination, PrivateNames, Reach};
 use site::Site;
 pub use site::host_of;
 use walk::Limits;
@@ -66,6 +67,7 @@ pub struct GitSourceStage {
     mirrors: Arc<Mirrors>,
     client: reqwest::Client,
     many_refs: Arc<ManyRefs>,
+    private_names: Arc<PrivateNames>,
 }
 
 impl GitSourceStage {
@@ -74,7 +76,7 @@ impl GitSourceStage {
         libgit2::prepare(config.max_file_bytes).map_err(|e| internal(format!("libgit2 cannot be set up: {}", e.message())))?;
         let mirrors = Mirrors::new(cache).map_err(|e| failures::cache_io("its folder cannot be made", &e))?;
         let client = http::client().map_err(|e| internal(format!("the HTTP client cannot be set up: {e}")))?;
-        Ok(Self { config, mirrors: Arc::new(mirrors), client, many_refs: Arc::default() })
+        Ok(Self { config, mirrors: Arc::new(mirrors), client, many_refs: Arc::default(), private_names: Arc::default() })
     }
 
     /// Authenticates with this job's credentials, fetches what is missing, and opens the commit's tree.
@@ -89,7 +91,7 @@ impl GitSourceStage {
         self.fetch_watched(source, branch, commit, ctx, &Arc::default()).await
     }
 
-    /// The same; `traffic` tells meanwhile what comes from the server.
+    /// The same; `traffic` tells meanwhile what comes from the server, and gives and takes the job's slot.
     pub async fn fetch_watched(
         &self,
         source: &GitSource,
@@ -99,7 +101,7 @@ impl GitSourceStage {
         traffic: &Arc<Traffic>,
     ) -> Result<SourceTree, Failure> {
         let site = Site::admit(&source.url, &self.config.allowed_hosts)?;
-        let destination = Destination::new(&source.url, Reach::of(&source.url, &self.config));
+        let destination = Destination::new(&source.url, Reach::of(&source.url, &self.config), &self.private_names);
         destination.admit_literal(&source.url).map_err(|zone| site::out_of_reach(&site, zone))?;
         let wanted = match commit {
             CommitRef::Tip => format!("branch {branch}"),
@@ -107,7 +109,10 @@ impl GitSourceStage {
             CommitRef::Exact(sha) => format!("branch {branch}, commit {}", &sha.as_str()[..7]),
         };
         ctx.info(format!("Fetching {} ({wanted}) from {}", site.repository, site.host));
+        // Another job of the same repository may be waiting for the server, or for a slot.
+        traffic.set_waits(true);
         let locked = self.mirrors.lock(&source.url, &ctx.cancel).await;
+        traffic.set_waits(false);
         let locked = locked.map_err(|e| failures::cache_io("the mirror cannot be locked", &e))?;
         let Some(locked) = locked else { return Err(Failure::interrupted()) };
 

@@ -3,30 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What a fetch receives from its git server, for whoever has to know whether it works or waits.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    bytes: AtomicU64,
-    /// It waits for the server's next bytes.
-    waits: AtomicBool,
-}
-
-impl Traffic {
-    /// Bytes since the beginning.
-    pub fn received(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-    /// Whether the fetch works, on what has come or on `least` bytes more than `before`, rather than waits for its server.
-    pub fn is_working_since(&self, before: u64, least: u64) -> bool {
-        !self.waits.load(Ordering::Relaxed) || self.received() - before >= least
-    }
-    fn arrived(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-    pub(super) fn set_waits(&self, waits: bool) {
-        self.waits.store(waits, Ordering::Relaxed);
-    }
-}
+use super::traffic::Traffic;
 
 /// Counters of the fetch that is under way.
 #[derive(Debug, Default)]

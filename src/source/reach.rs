@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use url::{Host, Url};
 
@@ -40,12 +40,26 @@ impl Reach {
 
 /// Names that have shown an address that is not public. A request that goes over a connection of an earlier one resolves nothing,
 /// so it knows from here alone that its host is private.
-static PRIVATE_NAMES: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+#[derive(Debug, Default)]
+pub(super) struct PrivateNames(Mutex<HashSet<String>>);
+
 /// Above so many all are forgotten. A connection is kept for seconds, so only a name of just before could be missed.
 const MOST_NAMES: usize = 10_000;
 
-fn private_names() -> std::sync::MutexGuard<'static, HashSet<String>> {
-    PRIVATE_NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+impl PrivateNames {
+    fn add(&self, name: &str) {
+        let mut names = self.names();
+        if names.len() >= MOST_NAMES {
+            names.clear();
+        }
+        names.insert(plain(name));
+    }
+    fn contains(&self, name: &str) -> bool {
+        self.names().contains(&plain(name))
+    }
+    fn names(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One fetch's view of its host: what it may reach, and what it has met.
@@ -55,6 +69,7 @@ pub(super) struct Destination {
     reach: Reach,
     /// An address of the host is not public.
     is_private: AtomicBool,
+    private_names: Arc<PrivateNames>,
 }
 
 tokio::task_local! {
@@ -63,9 +78,10 @@ tokio::task_local! {
 }
 
 impl Destination {
-    pub(super) fn new(url: &Url, reach: Reach) -> Self {
+    /// `private_names`: those of the client that the fetch's requests go through.
+    pub(super) fn new(url: &Url, reach: Reach, private_names: &Arc<PrivateNames>) -> Self {
         let host = url.host_str().unwrap_or_default().to_owned();
-        Self { host, reach, is_private: AtomicBool::new(false) }
+        Self { host, reach, is_private: AtomicBool::new(false), private_names: Arc::clone(private_names) }
     }
 
     /// Refuses a host that is written as an address out of reach. Names are looked at when they are resolved.
@@ -82,11 +98,7 @@ impl Destination {
         let zone = zone_here(ip);
         if zone > Zone::Public {
             self.is_private.store(true, Ordering::Relaxed);
-            let mut names = private_names();
-            if names.len() >= MOST_NAMES {
-                names.clear();
-            }
-            names.insert(plain(&self.host));
+            self.private_names.add(&self.host);
         }
         if self.reach.allows(zone) { Ok(()) } else { Err(zone) }
     }
@@ -98,7 +110,7 @@ impl Destination {
 
     /// Whether the job's user may be told what the host answers before it has proved to be a git server.
     pub(super) fn keeps_its_answers(&self) -> bool {
-        !self.reach.is_named && (self.is_private.load(Ordering::Relaxed) || private_names().contains(&plain(&self.host)))
+        !self.reach.is_named && (self.is_private.load(Ordering::Relaxed) || self.private_names.contains(&self.host))
     }
 }
 
@@ -129,7 +141,7 @@ mod tests {
     /// `None`: let in.
     fn refused(url: &str, config: &GitConfig) -> Option<Zone> {
         let url: Url = url.parse().expect("a URL");
-        Destination::new(&url, Reach::of(&url, config)).admit_literal(&url).err()
+        Destination::new(&url, Reach::of(&url, config), &Arc::default()).admit_literal(&url).err()
     }
 
     const OWN: [&str; 9] = [
@@ -183,7 +195,7 @@ mod tests {
     fn a_domain_that_the_operator_names_reaches_private_networks_but_not_this_host() {
         let url: Url = "http://git.corp.example/".parse().expect("a URL");
         let reach = Reach::of(&url, &config(PrivateHosts::None, &["*.corp.example"]));
-        let destination = Destination::new(&url, reach);
+        let destination = Destination::new(&url, reach, &Arc::default());
         assert_eq!(destination.admit("10.0.0.1".parse().expect("an address")), Ok(()));
         assert_eq!(destination.admit("127.0.0.1".parse().expect("an address")), Err(Zone::Host));
         assert!(!destination.keeps_its_answers());
@@ -192,7 +204,8 @@ mod tests {
     #[test]
     fn a_name_that_an_earlier_fetch_found_private_keeps_its_answers_though_nothing_is_resolved_anew() {
         let url: Url = "http://pooled.internal.example/".parse().expect("a URL");
-        let destination = || Destination::new(&url, Reach::of(&url, &config(PrivateHosts::Lan, &[])));
+        let names = Arc::default();
+        let destination = || Destination::new(&url, Reach::of(&url, &config(PrivateHosts::Lan, &[])), &names);
         assert!(!destination().keeps_its_answers());
         assert!(destination().admit([10, 0, 0, 9].into()).is_ok());
         assert!(destination().keeps_its_answers());
@@ -202,7 +215,7 @@ mod tests {
     fn only_a_private_host_that_nobody_named_keeps_its_answers() {
         let keeps = |url: &str, config: &GitConfig| {
             let url: Url = url.parse().expect("a URL");
-            let destination = Destination::new(&url, Reach::of(&url, config));
+            let destination = Destination::new(&url, Reach::of(&url, config), &Arc::default());
             let _ = destination.admit_literal(&url);
             destination.keeps_its_answers()
         };

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long nothing is claimed after a claim was offered to the other hosts.
-pub const OFFERED_FOR: Duration = Duration::from_secs(3);
+/// How long nothing is claimed after a claim was offered to the other hosts. An idle host is woken by it and takes it within milliseconds.
+pub const OFFERED_FOR: Duration = Duration::from_millis(500);
 /// From one offer to the next.
 const OFFERED_EVERY: Duration = Duration::from_secs(20);
 /// After so much waiting it gets this host.

@@ -14,12 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::attempt::{Attempt, Origin};
 use super::health;
 use super::lifecycle::{self, Action, Event, State, Stop};
-use super::pipeline::{Pipeline, Step};
+use super::pipeline::Pipeline;
 use super::retry::RetryPolicy;
 use super::shared::Shared;
 use super::silence::Listening;
 use super::slots::Place;
 use super::stage_limits;
+use super::step::Step;
 use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome, safe_text};
 use crate::queue::ClaimFate;
 use crate::registry::PushedImage;
@@ -78,7 +79,10 @@ impl Attempt {
         let mut silence = tokio::time::interval_at(Instant::now() + look, look);
         // The stage that the job is in, and until when it may be: each try counts anew.
         let mut begun = step.subscribe();
+        let mut now_in = Step::Turn;
         let mut stage_ends = None::<(Instant, Failure)>;
+        // What a fetch that waits for a slot may take afterwards.
+        let mut fetch_left = None::<(Duration, Failure)>;
         let mut late = false;
         // Set while the Engine is asked: where it hangs, silence is not the build's fault.
         let mut engine_answers = None::<BoxFuture<'_, bool>>;
@@ -115,8 +119,16 @@ impl Attempt {
                     Event::Stop(Stop::TimedOut(failure))
                 }
                 Ok(()) = begun.changed() => {
-                    let now_in = *begun.borrow_and_update();
+                    let before = std::mem::replace(&mut now_in, *begun.borrow_and_update());
                     self.times().enter(now_in, std::time::Instant::now());
+                    if now_in == Step::FetchTurn {
+                        fetch_left = stage_ends.take().map(|(at, failure)| (at.saturating_duration_since(Instant::now()), failure));
+                        continue;
+                    }
+                    if before == Step::FetchTurn && now_in == Step::Source {
+                        stage_ends = fetch_left.take().map(|(left, failure)| (Instant::now() + left, failure));
+                        continue;
+                    }
                     stage_ends = stage_limits::limit(&config.stages, now_in)
                         .map(|(time, key)| (Instant::now() + time, stage_limits::too_long(now_in, time, key)));
                     continue;

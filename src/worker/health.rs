@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 
-use super::pipeline::full_jitter;
+use super::tries::full_jitter;
 use crate::config::BuildConfig;
 use crate::image;
 use crate::protocol::{Code, Evidence, Failure};

@@ -26,8 +26,10 @@ mod slots;
 mod stage_limits;
 mod stage_times;
 mod startup;
+mod step;
 mod supervisor;
 mod systemd;
+mod tries;
 mod watchdog;
 mod way;
 

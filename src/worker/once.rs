@@ -11,15 +11,16 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::health::HostHealth;
-use super::pipeline::{Pipeline, Stages, Step};
+use super::pipeline::{Pipeline, Stages};
 use super::retry::RetryPolicy;
 use super::signals::Signals;
 use super::single_build::{BuildFrom, SingleBuild};
 use super::slots::Place;
+use super::step::Step;
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
-use crate::peer::{OperatorHosts, Peers};
+use crate::peer::{KnownHosts, OperatorHosts, Peers};
 use crate::protocol::{
     BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_text,
 };
@@ -131,6 +132,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
         registry,
         peers: Peers::default(),
         operator_hosts,
+        known_hosts: KnownHosts::default(),
         health: HostHealth::default(),
     };
     let made = build(&stages, &request, &job, &ctx).await;

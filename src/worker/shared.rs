@@ -7,8 +7,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::disk_watch::DiskWatch;
-use super::pipeline::{Stages, full_jitter};
+use super::pipeline::Stages;
 use super::slots::Slots;
+use super::tries::full_jitter;
 use crate::config::Config;
 use crate::housekeeping::Housekeeper;
 use crate::queue::{Gate, Queue, QueueError};

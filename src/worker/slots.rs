@@ -1,13 +1,14 @@
 //! Build slots: how many jobs may build at once, and who gets the next free slot.
 //!
 //! A job holds a slot while it works on its own build. It gives the slot up while it waits for anything else: another try, a part that
-//! does not answer, the gate, or a host of its own that sends nothing. Three rules follow from that:
+//! does not answer, the gate, or a host of its own that sends nothing or has failed lately. Three rules follow from that:
 //! 1. A job that comes back from such a wait goes before a new claim, so that what was begun ends.
 //! 2. The number of jobs that have begun and hold no slot is bounded. At [`MOST_WITHOUT`] nothing more is claimed; from half of it on,
 //!    a job whose own host fails gets no further try, so that jobs of one tenant cannot fill the host.
 //! 3. While a job waits for a part that every job needs (the Engine, the registry), nothing more is claimed: it could not go on.
 //!
-//! A job that has ended with dead workers before builds alone: it begins where no other job has begun, and nothing begins beside it.
+//! A job that has ended with dead workers before builds alone: it begins where no other job has begun, and nothing begins beside it. One that
+//! comes back from a wait goes on where no other job holds a slot.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,8 +76,8 @@ impl State {
         let first = self.returning_as(company).next() == Some(ticket);
         match company {
             Company::Beside => first && !self.alone && self.held < self.total,
-            // Others that have to build alone do not go on meanwhile, so they are no company.
-            Company::Alone => first && self.jobs == self.returning_as(Company::Alone).count(),
+            // Others that have begun meanwhile and hold no slot do nothing but wait; some wait for the repository that this job has locked.
+            Company::Alone => first && self.held == 0,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pipeline::Step;
+use super::step::Step;
 use crate::config::StageTimeouts;
 use crate::protocol::{Code, Failure};
 
@@ -13,7 +13,7 @@ pub fn limit(timeouts: &StageTimeouts, step: Step) -> Option<(Duration, &'static
         Step::Context => (timeouts.context, "CONTEXT_TIMEOUT"),
         Step::Build => (timeouts.image, "IMAGE_TIMEOUT"),
         Step::Push => (timeouts.push, "PUSH_TIMEOUT"),
-        Step::Turn | Step::Images | Step::Gate | Step::Peer | Step::Buildpacks | Step::Export => return None,
+        Step::Turn | Step::FetchTurn | Step::Images | Step::Gate | Step::Peer | Step::Buildpacks | Step::Export => return None,
     };
     (!time.is_zero()).then_some((time, key))
 }
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn time_that_a_job_may_not_go_on_in_is_no_stages_own_and_zero_is_no_limit() {
-        for step in [Step::Turn, Step::Gate, Step::Peer] {
+        for step in [Step::Turn, Step::FetchTurn, Step::Gate, Step::Peer] {
             assert_eq!(limit(&ALL, step), None);
         }
         assert_eq!(limit(&StageTimeouts::default(), Step::Push), None);

@@ -15,19 +15,20 @@ use super::control::ControlThread;
 use super::disk_watch::DiskWatch;
 use super::health::HostHealth;
 use super::journals;
-use super::pipeline::{Stages, full_jitter};
+use super::pipeline::Stages;
 use super::shared::Shared;
 use super::signals::{Hangups, Signals};
 use super::slots::Slots;
 use super::supervisor::Supervisor;
 use super::systemd;
+use super::tries::full_jitter;
 use super::watchdog::{self, Heart};
 use crate::config::{Config, RegistryConfig, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
 use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
-use crate::peer::{OperatorHosts, Peers};
+use crate::peer::{KnownHosts, OperatorHosts, Peers};
 use crate::protocol::Code;
 use crate::queue::{Claim, Gate, IdentityError, Notice, Queue, WorkerIdentity};
 use crate::registry::{self, RegistryStage, STALL_TIMEOUT};
@@ -271,6 +272,7 @@ fn stages(
                 .with_image_max(config.build.image_max_bytes),
         ),
         peers: Peers::default(),
+        known_hosts: KnownHosts::default(),
         health: HostHealth::default(),
         operator_hosts: OperatorHosts::new(
             &config.worker,

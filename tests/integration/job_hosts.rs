@@ -62,6 +62,28 @@ async fn good_jobs_are_built_on_two_slots_while_six_jobs_wait_for_dead_hosts_of_
 }
 
 #[tokio::test]
+async fn thirty_jobs_of_a_dead_git_host_do_not_keep_a_good_one_from_its_slot_until_they_end() {
+    // A slot that each of them held for a second would keep the good one waiting until the first of them ends.
+    let mut rig = Rig::with(|options| options.builds(1).set("RETRY_LIMIT", "1").set("GIT_IDLE_TIMEOUT", "28")).await;
+    let hello = Repository::public(HELLO);
+    let stalls = Proxy::tcp(&parts().git).await;
+    stalls.set(Fault::Stall);
+    let dead: Vec<Job> = (0..30).map(|n| Job::bare(&format!("octo/dead{n}")).git_at(&stalls.url(), None)).collect();
+    for job in &dead {
+        rig.push(job).await;
+    }
+    let good = Job::of(&hello);
+    rig.push(&good).await;
+    rig.built(&good).await;
+    for job in &dead {
+        assert!(!ended(&rig, job), "{}", rig.dashboard.log(&job.id));
+        rig.cancel(job).await;
+        rig.cancelled(job).await;
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_job_that_its_git_host_asks_to_wait_holds_no_slot() {
     let mut rig = Rig::with(|options| options.builds(1)).await;
     let hello = Repository::public(HELLO);
@@ -80,19 +102,24 @@ async fn a_job_that_its_git_host_asks_to_wait_holds_no_slot() {
 }
 
 #[tokio::test]
-async fn a_fetch_that_comes_back_to_life_gets_a_slot_again() {
+async fn fetches_that_come_back_to_life_get_a_slot_again() {
     let mut rig = Rig::with(|options| options.builds(1)).await;
     let hello = Repository::public(HELLO);
     let stalls = Proxy::tcp(&parts().git).await;
     stalls.set(Fault::Stall);
-    let stalled = Job::of(&hello).git_at(&stalls.url(), None);
-    rig.push(&stalled).await;
+    // The second one waits for the first one's fetch, which waits for a slot: neither may hold the slot meanwhile.
+    let stalled = [Job::of(&hello), Job::of(&hello)].map(|job| job.git_at(&stalls.url(), None));
+    for job in &stalled {
+        rig.push(job).await;
+    }
     stalls.wait_for_connection(SOON).await;
     let good = Job::of(&hello);
     rig.push(&good).await;
     rig.built(&good).await;
     stalls.set(Fault::Pass);
-    rig.built(&stalled).await;
+    for job in &stalled {
+        rig.built(job).await;
+    }
     rig.finish().await;
 }
 

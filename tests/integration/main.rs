@@ -34,6 +34,7 @@ mod reports;
 mod rig_itself;
 mod secrets;
 mod signals;
+mod slow_lists;
 mod small_disk;
 mod stalled_disk;
 #[allow(dead_code, reason = "the campaign takes the rest of it")]

@@ -8,6 +8,8 @@ mod encoding;
 mod rules;
 mod wildmatch;
 
+use std::sync::{Mutex, PoisonError};
+
 use git2::{Odb, Oid};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,9 @@ const FILE: &str = ".gitattributes";
 /// Larger files, and more than these, are not read.
 const MAX_BYTES: u64 = 1 << 20;
 const MAX_FILES: usize = 1_000;
+/// Above this a file and what becomes of it are in memory by themselves: one at a time in this process.
+const LARGE_FILE: u64 = 8 << 20;
+static ONE_LARGE_FILE: Mutex<()> = Mutex::new(());
 /// Files named in one warning.
 const NAMED: usize = 5;
 
@@ -50,6 +55,7 @@ pub(super) fn apply(
             continue;
         }
         let id = Oid::from_str(&entry.oid).map_err(|e| Trouble::Broken(e.message().to_owned()))?;
+        let _alone = (entry.size > LARGE_FILE).then(|| ONE_LARGE_FILE.lock().unwrap_or_else(PoisonError::into_inner));
         let object = odb.read(id)?;
         let content = conversion.apply(object.data(), &entry.oid);
         if content.is_err() {
