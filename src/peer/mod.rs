@@ -6,6 +6,7 @@
 //! [`Circuit`] (PURE) decides for one peer; [`Peers`] has one for each that stages talk to, shared by all jobs. The dashboard's is in `report`.
 
 mod blame;
+mod certificate;
 mod circuit;
 mod known_hosts;
 mod peers;
@@ -13,6 +14,7 @@ mod proxy;
 mod retry_after;
 
 pub use blame::{OperatorHosts, blames_a_host, image_host, registry_host, settle};
+pub use certificate::{CertificateProblem, ServerSettings, certificate_error, inner_error};
 pub use circuit::{Change, Circuit};
 pub use known_hosts::{KnownHosts, Standing};
 pub use peers::{Peer, Peers, Turn, blames_a_peer};

@@ -11,6 +11,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::TlsTrust;
+use crate::peer::{CertificateProblem, ServerSettings};
+
+/// The settings that hold Redis' address.
+const ADDRESS: &str = "REDIS_URL or REDIS_HOST";
 
 /// What the handshakes of one queue share.
 pub(super) struct Tls {
@@ -88,46 +92,19 @@ impl Tls {
     }
 
     fn about_certificate(&self, wrong: &CertificateError, host: &str) -> TlsProblem {
-        match wrong {
-            // BadSignature: the authority that is known has the name of the one that signed it, and another key.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature if self.has_own_roots => problem(
-                "has a certificate that no authority in REDIS_TLS_CA_FILE has signed",
-                "Put the certificate of the authority that signed it into that file (PEM).",
-            ),
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => problem(
-                "has a certificate that no authority that this host trusts has signed",
-                "Set REDIS_TLS_CA_FILE to the certificate of the authority that signed it (PEM).",
-            ),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => problem(
-                format!("has a certificate that is not for {host}{}", names(wrong)),
-                "Name it in REDIS_URL or REDIS_HOST as its certificate does, or give it one with this name as a subjectAltName.",
-            ),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                problem("has a certificate that has expired", "Renew it, and check the clock of this host.")
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                problem("has a certificate that is not valid yet", "Check the clock of this host, and that of the authority.")
-            }
-            // A certificate that signed itself as an authority, as `openssl req -x509` makes it.
-            CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => problem(
-                "has the certificate of an authority as its own",
-                "Make it without: openssl req -x509 … -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:HOST",
-            ),
-            other => problem(format!("has a certificate that cannot be accepted: {other}"), "Give it a valid one."),
-        }
-    }
-}
-
-/// The names that the certificate is for, as far as they are known.
-fn names(wrong: &CertificateError) -> String {
-    match wrong {
-        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            " (it has no subjectAltName)".to_owned()
-        }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            let some: Vec<_> = presented.iter().take(4).map(String::as_str).collect();
-            format!(" but for {}", some.join(", "))
-        }
-        _ => String::new(),
+        let settings = match self.has_own_roots {
+            true => ServerSettings {
+                address: ADDRESS,
+                authorities: "in REDIS_TLS_CA_FILE",
+                own_authority: "Put the certificate of the authority that signed it into that file (PEM).",
+            },
+            false => ServerSettings {
+                address: ADDRESS,
+                authorities: "that this host trusts",
+                own_authority: "Set REDIS_TLS_CA_FILE to the certificate of the authority that signed it (PEM).",
+            },
+        };
+        let CertificateProblem { cause, cure } = CertificateProblem::new(wrong, host, settings);
+        TlsProblem { cause, cure }
     }
 }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::answer::{Answer, Body};
 use crate::config::DashboardConfig;
-use crate::peer::{is_loopback, proxy_before};
+use crate::peer::{CertificateProblem, ServerSettings, certificate_error, is_loopback, proxy_before};
 use crate::protocol::{DeploymentId, LogPost, StatusPost};
 
 /// No connection is established for longer.
@@ -23,6 +23,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// What is read of an answer's body (to use the connection again), and for how long.
 const BODY_BYTES: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+const SETTINGS: ServerSettings = ServerSettings {
+    address: "API_URL",
+    authorities: "that this host trusts",
+    own_authority: "Name the file with the certificate of the authority that signed it in SSL_CERT_FILE.",
+};
 
 /// A body for one of the two routes.
 pub enum Post<'p> {
@@ -91,7 +97,7 @@ impl Client {
             self.http.post(url).header("x-api-key", self.key.clone()).header(CONTENT_TYPE, "application/json").body(body);
         let response = match tokio::time::timeout(self.timeout, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(e)) => return Answer::Away { why: self.through(with_cure(cause(&e))), retry_after: None },
+            Ok(Err(e)) => return Answer::Away { why: self.through(cause(&e)), retry_after: None },
             Err(_) => {
                 let why = self.through(format!("no answer within {} s", self.timeout.as_secs_f32()));
                 return Answer::Away { why, retry_after: None };
@@ -108,15 +114,6 @@ impl Client {
     }
 }
 
-/// A certificate that is refused has a cure of its own.
-fn with_cure(cause: String) -> String {
-    if cause.contains("UnknownIssuer") {
-        format!("{cause} (a CA of one's own: name the file with its certificate in SSL_CERT_FILE)")
-    } else {
-        cause
-    }
-}
-
 /// Reads the body as far as it comes. `true`: to its end. One that does not end costs the connection.
 async fn read(mut response: reqwest::Response, body: &mut Vec<u8>) -> bool {
     while body.len() < BODY_BYTES {
@@ -129,8 +126,14 @@ async fn read(mut response: reqwest::Response, body: &mut Vec<u8>) -> bool {
     false
 }
 
-/// The innermost cause: the outer ones say "error sending request for url", with the URL.
+/// The innermost cause: the outer ones say "error sending request for url", with the URL. A certificate that is not believed has a cure
+/// of its own.
 fn cause(error: &reqwest::Error) -> String {
+    if let Some(wrong) = certificate_error(error) {
+        let host = error.url().and_then(url::Url::host_str).unwrap_or("this name");
+        let CertificateProblem { cause, cure } = CertificateProblem::new(wrong, host, SETTINGS);
+        return format!("it {cause} ({})", cure.trim_end_matches('.'));
+    }
     let mut cause: Option<&dyn std::error::Error> = error.source();
     while let Some(inner) = cause.and_then(|c| c.source()) {
         cause = Some(inner);

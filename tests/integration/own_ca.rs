@@ -55,6 +55,12 @@ async fn a_dashboard_with_a_ca_of_ones_own_is_used_once_ssl_cert_file_names_it()
     assert!(said.contains("wrong  the dashboard at https://127.0.0.1") && said.contains("SSL_CERT_FILE"), "{said}");
     let ca = dir.path().join("ca.pem");
     rig.host.options = rig.host.options.clone().set("SSL_CERT_FILE", &ca.display().to_string());
+    let here = rig.host.options.clone();
+    rig.host.options = here.clone().set("API_URL", &format!("https://localhost:{port}/api"));
+    let output = rig.host.command().arg("check").stdout(Stdio::piped()).output().await.expect("run slipway check");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("certificate that is not for localhost") && said.contains("Name it in API_URL"), "{said}");
+    rig.host.options = here;
     rig.start_worker();
     let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\n")]);
     let job = Job::of(&repository);
