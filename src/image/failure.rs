@@ -6,7 +6,7 @@
 use super::remote_host::remote_host;
 use super::{missing, newer_syntax};
 use crate::context::Absence;
-use crate::protocol::{Code, Evidence, Failure, safe_line};
+use crate::protocol::{Code, Evidence, Failure, safe_line, shorten};
 
 /// The step that failed, by BuildKit's status events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -252,7 +252,7 @@ fn secret_missing(error: &str, message: &str) -> Option<Failure> {
     Some(Failure::new(
         Code::DockerfileSecretMissing,
         format!("A RUN step mounts the secret \"{}\", which the job does not have.", quote(secret)),
-        "Add an environment variable of that name to the service, or take required=true from the mount.",
+        "Add a variable of that name to the service, or take required=true out of the mount.",
     ))
 }
 
@@ -262,8 +262,12 @@ fn ssh_agent(name: &str, all: &str) -> Option<Failure> {
         all.contains("no ssh key ") && all.contains("forwarded from the client") || all.contains("unset ssh forward key");
     is_asked.then(|| {
         let step = Some(step_text(name)).filter(|text| !text.is_empty()).unwrap_or("A RUN step");
-        let way_out = "Mount a key as a secret: RUN --mount=type=secret,id=NAME.";
-        within(Code::DockerfileBuild, step, " mounts one, and builds are given no SSH agent here.", way_out)
+        let way_out = match step.starts_with("RUN") || name.is_empty() {
+            true => "Mount a key as a secret: RUN --mount=type=secret,id=NAME.",
+            // `ADD git@host:repository`
+            false => "Name it by an https URL, or clone it in a RUN step with a key as a secret.",
+        };
+        within(Code::DockerfileBuild, step, " needs an SSH agent: builds are given no SSH agent here.", way_out)
     })
 }
 
@@ -296,7 +300,7 @@ pub(super) fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
     if is_direct && all.contains("no such host") {
         return Some(at(Failure::new(
             Code::DockerfileHostUnknown,
-            format!("{what} cannot be loaded, there is no host named {}.", host.as_deref().unwrap_or("so")),
+            format!("{what} cannot be loaded, the name {} cannot be resolved.", host.as_deref().unwrap_or("of its host")),
             "Check the spelling of the host's name in the Dockerfile.",
         )));
     }
@@ -311,8 +315,8 @@ pub(super) fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
     if has(all, UNREACHABLE) || status.is_some_and(|status| status == 429 || status >= 500) {
         return Some(at(Failure::new(
             Code::BuildPullUnreachable,
-            format!("{what} cannot be loaded, its server does not answer as it should: {}", quote(error)),
-            "Check the host's name and port, the build host's network and proxy, and that registry's own status.",
+            format!("{what} cannot be loaded, its server fails: {}", quote(error)),
+            "Check its name, the build host's network and proxy, and the registry's own status.",
         )));
     }
     if has(all, NO_PLATFORM) {
@@ -325,8 +329,8 @@ pub(super) fn remote(name: &str, error: &str, all: &str) -> Option<Failure> {
     if has(all, REFUSED) || matches!(status, Some(401 | 403)) {
         return Some(Failure::new(
             refused,
-            format!("{what} does not exist, or may not be pulled without credentials."),
-            "See the image's name; for a private registry the operator adds read-only credentials to PULL_REGISTRIES.",
+            format!("{what} does not exist, or its registry wants credentials."),
+            "See the image's name; a login for a private registry belongs into the operator's PULL_REGISTRIES.",
         ));
     }
     if has(all, NOT_FOUND) || status == Some(404) {
@@ -359,6 +363,7 @@ pub(super) fn within(code: Code, step: &str, rest: &str, way_out: &str) -> Failu
     let others = rest.chars().count() + code.as_str().len() + way_out.chars().count() + 4;
     let room = TOLD.saturating_sub(others).max(MIN_STEP);
     let step = quote(step);
+    // A step is recognised by how it begins.
     let step = match step.chars().count() > room {
         true => step.chars().take(room - 1).chain(['…']).collect(),
         false => step,
@@ -400,10 +405,7 @@ pub(super) fn quote(text: &str) -> String {
         }
     }
     let line = safe_line(text.as_bytes());
-    match line.char_indices().nth(MAX_QUOTE) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line.into_owned(),
-    }
+    shorten(&line, MAX_QUOTE)
 }
 
 #[cfg(test)]

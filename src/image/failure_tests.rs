@@ -138,13 +138,13 @@ fn a_base_image_that_is_missing_or_refused_is_named() {
             "failed to create LLB definition: pulling from host ghcr.io failed with status code [manifests 1]: 401 Unauthorized",
             Some((LOADING, "pulling from host ghcr.io failed with status code [manifests 1]: 401 Unauthorized")),
             Code::DockerfileBaseImage,
-            "may not be pulled",
+            "wants credentials",
         ),
         (
             "failed to solve: octo/x: failed to resolve source metadata for docker.io/octo/x:latest: pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
             None,
             Code::DockerfileBaseImage,
-            "may not be pulled",
+            "wants credentials",
         ),
         (
             "failed to create LLB definition: no match for platform in manifest sha256:ab: not found",
@@ -197,13 +197,13 @@ fn a_host_that_does_not_exist_and_a_bad_certificate_are_told_apart_from_one_that
     let unknown = "failed to do request: Head \"https://ghcr.io/v2/x\": dial tcp: lookup ghcr.io on 10.0.0.2:53: no such host";
     let untrusted = "failed to do request: Head \"https://ghcr.io/v2/\": x509: certificate signed by unknown authority";
     check(&[
-        (unknown, Some((LOADING, unknown)), Code::DockerfileHostUnknown, "there is no host named ghcr.io"),
+        (unknown, Some((LOADING, unknown)), Code::DockerfileHostUnknown, "the name ghcr.io cannot be resolved"),
         (untrusted, Some((LOADING, untrusted)), Code::DockerfileCertificate, "certificate signed by unknown authority"),
         (
             "Get \"https://files.example/a\": dial tcp: lookup files.example: no such host",
             Some(("https://files.example/a", "Get \"https://files.example/a\": dial tcp: lookup files.example: no such host")),
             Code::DockerfileHostUnknown,
-            "there is no host named files.example",
+            "the name files.example cannot be resolved",
         ),
     ]);
 }
@@ -244,5 +244,85 @@ fn foreign_text_is_one_line_and_not_too_long() {
     let name = format!("[2/2] RUN {}", "é".repeat(5000));
     let step = step(&name, "process \"x\" did not complete successfully: exit code: 1");
     let failure = classify("x", Some(&step), &NO_BUILD);
-    assert!(failure.cause.ends_with("… ended with exit code 1."), "{failure}");
+    assert!(failure.cause.contains('…') && failure.cause.ends_with("é ended with exit code 1."), "{failure}");
+    assert!(failure.cause.chars().count() < 400, "{failure}");
+}
+
+/// With names as long as they get: what is cut is the name, and never the cure.
+#[test]
+fn a_failure_with_the_longest_names_is_told_with_its_cure() {
+    let command = format!("[build 12/34] RUN {}echo done", "npm run build-of-a-part && ".repeat(40));
+    let image = format!("registry.{}example:5000/{}base:{}", "part.".repeat(30), "team/".repeat(30), "v".repeat(100));
+    let loading = format!("[internal] load metadata for {image}");
+    let about = |words: &str| format!("{image}: failed to resolve source metadata for {image}: {words}");
+    let dial = "failed to do request: Head \"https://x.example/v2/\": dial tcp 10.0.0.1:443: connect: connection refused";
+    let cases: &[(&str, String, Code, &str, &str)] = &[
+        (
+            &command,
+            "process \"/bin/sh -c x\" did not complete successfully: exit code: 3".into(),
+            Code::DockerfileStepFailed,
+            "exit code 3.",
+            "says why.",
+        ),
+        (
+            &command,
+            "process \"/bin/sh -c x\" did not complete successfully: exit code: 127".into(),
+            Code::DockerfileStepFailed,
+            "exit code 127.",
+            "see its spelling.",
+        ),
+        (
+            &loading,
+            about("pull access denied, repository does not exist or may require authorization"),
+            Code::DockerfileBaseImage,
+            "wants credentials.",
+            "PULL_REGISTRIES.",
+        ),
+        (&loading, about("manifest unknown: not found"), Code::DockerfileBaseImage, "does not exist.", "name and tag."),
+        (&loading, about(dial), Code::BuildPullUnreachable, "connection refused", "own status."),
+        (
+            &loading,
+            about("dial tcp: lookup x.example: no such host"),
+            Code::DockerfileHostUnknown,
+            "cannot be resolved.",
+            "in the Dockerfile.",
+        ),
+        (
+            &loading,
+            about("x509: certificate signed by unknown authority"),
+            Code::DockerfileCertificate,
+            "unknown authority",
+            "trust its issuer.",
+        ),
+        (
+            &loading,
+            about("no match for platform in manifest: not found"),
+            Code::DockerfileBaseImage,
+            "in manifest: not found",
+            "BUILD_PLATFORM.",
+        ),
+        (&command, "no SSH key \"default\" forwarded from the client".into(), Code::DockerfileBuild, "no", "id=NAME."),
+        (
+            &command,
+            format!("secret {}: not found", "NAME_".repeat(60)),
+            Code::DockerfileSecretMissing,
+            "does not have",
+            "out of the mount.",
+        ),
+    ];
+    for (name, error, code, cause, cure) in cases {
+        let failure = classify(error, Some(&step(name, error)), &NO_BUILD);
+        let told = failure.within(191);
+        assert_eq!(failure.code, *code, "{failure}");
+        assert!(told.chars().count() <= 191 && told.contains(&format!("[{code}]")), "{told}");
+        assert!(told.contains(cause) && told.ends_with(&failure.way_out) && told.ends_with(cure), "{told}");
+    }
+}
+
+#[test]
+fn a_repository_over_ssh_is_told_to_be_named_by_https() {
+    let error = "no SSH key \"default\" forwarded from the client";
+    let failure = classify(error, Some(&step("[2/3] ADD git@github.com:octo/hello.git /src", error)), &NO_BUILD);
+    assert!(failure.cause.starts_with("ADD git@github.com:octo/hello.git /src needs an SSH agent"), "{failure}");
+    assert!(failure.way_out.contains("https URL"), "{failure}");
 }

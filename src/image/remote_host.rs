@@ -38,9 +38,7 @@ pub fn registry_silent(image: &str, seconds: u64) -> Failure {
     let image_named = quote(image);
     Failure::new(
         Code::BuildPullUnreachable,
-        format!(
-            "The base image {image_named} cannot be loaded, its registry has not answered the Docker Engine for {seconds} s."
-        ),
+        format!("The base image {image_named} cannot be loaded, its registry gives no answer for {seconds} s."),
         "See whether the registry is up, and whether the image's name is right.",
     )
     .at(image_host(image))

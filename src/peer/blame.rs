@@ -82,12 +82,17 @@ fn plain(host: &str) -> String {
 /// The same failure with whose part failed. What the user has to mend where a job names the host (a name that does not exist, a bad
 /// certificate) is an outage where the operator chose it.
 pub fn settle(failure: Failure, blame: Blame) -> Failure {
-    let code = match (blame, failure.code) {
-        (Blame::Operator, Code::GitHostUnknown | Code::GitCertificate) => Code::GitUnreachable,
-        (Blame::Operator, Code::DockerfileHostUnknown | Code::DockerfileCertificate) => Code::BuildPullUnreachable,
-        (_, code) => code,
+    let (code, way_out) = match (blame, failure.code) {
+        (Blame::Operator, Code::GitHostUnknown) => (Code::GitUnreachable, Some("Check this worker's DNS, and GITHUB_URL.")),
+        (Blame::Operator, Code::GitCertificate) => (Code::GitUnreachable, None),
+        (Blame::Operator, Code::DockerfileHostUnknown) => {
+            (Code::BuildPullUnreachable, Some("Check the DNS and the network of the build host."))
+        }
+        (Blame::Operator, Code::DockerfileCertificate) => (Code::BuildPullUnreachable, None),
+        (_, code) => (code, None),
     };
-    Failure { code, blame, ..failure }
+    let way_out = way_out.map_or(failure.way_out, str::to_owned);
+    Failure { code, blame, way_out, ..failure }
 }
 
 /// Whether a failure is one of a host that a stage asks by name, so that it matters whose host it is.
@@ -180,5 +185,12 @@ mod tests {
         assert_eq!(of(Code::DockerfileCertificate, Blame::Job), Code::DockerfileCertificate);
         assert_eq!(of(Code::DockerfileHostUnknown, Blame::Operator), Code::BuildPullUnreachable);
         assert_eq!(of(Code::GitAuth, Blame::Operator), Code::GitAuth);
+    }
+
+    #[test]
+    fn docker_hub_that_cannot_be_resolved_sends_nobody_to_the_dockerfile() {
+        let unknown = || Failure::new(Code::DockerfileHostUnknown, "", "Check the spelling of the name in the Dockerfile.");
+        assert!(settle(unknown(), Blame::Operator).way_out.contains("DNS"));
+        assert!(settle(unknown(), Blame::Job).way_out.contains("Dockerfile"));
     }
 }

@@ -6,6 +6,7 @@ mod job;
 mod line;
 mod log;
 mod outcome;
+mod shorten;
 mod wire;
 
 pub use cancel::parse_cancel;
@@ -14,4 +15,5 @@ pub use job::{CommitRef, EnvVar, GitCredentials, GitSource, Job, JobRejected, Po
 pub use line::{is_special, safe_line, safe_text, without_colours};
 pub use log::{LogSink, LogType};
 pub use outcome::{Blame, Code, Evidence, Failure, FailureKind, Outcome};
+pub use shorten::shorten;
 pub use wire::{DeploymentStatus, ImageRef, LogPost, RegistryType, StatusData, StatusPost};

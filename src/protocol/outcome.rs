@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::shorten::shorten;
 use super::wire::{ImageRef, RegistryType};
+
+/// Characters of its cause that a failure is told with, however long its cure is.
+const LEAST_CAUSE: usize = 50;
 
 /// Whose fault a failure is, and so whether it is tried again. Only `Infrastructure` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -199,25 +203,24 @@ impl Failure {
     pub fn kind(&self) -> FailureKind {
         self.code.kind()
     }
-    /// The failure in at most `max` characters: the way out is cut first, then the cause, and the code stays.
+    /// The failure in at most `max` characters. Code and cure stay whole and the cause is shortened; a cure is shortened only where it
+    /// would leave the cause less than [`LEAST_CAUSE`].
     pub fn within(&self, max: usize) -> String {
         let code = format!(" [{}]", self.code);
-        let told = cut(&self.cause, max.saturating_sub(code.chars().count())) + &code;
-        let room = max.saturating_sub(told.chars().count() + 1);
-        if self.way_out.is_empty() || room == 0 { told } else { format!("{told} {}", cut(&self.way_out, room)) }
+        let mut room = max.saturating_sub(code.chars().count());
+        let mut way_out = String::new();
+        if !self.way_out.is_empty() {
+            let least = LEAST_CAUSE.min(self.cause.chars().count()) + 1;
+            way_out = format!(" {}", shorten(&self.way_out, room.saturating_sub(least)));
+            room = room.saturating_sub(way_out.chars().count());
+        }
+        format!("{}{code}{way_out}", shorten(&self.cause, room))
     }
     /// Whether trying the same stage again may help. A refusal by the registry is not tried again blindly by stages
     /// that have not renewed their credentials; that is the stage's own business.
     pub fn is_retryable(&self) -> bool {
         self.kind() == FailureKind::Infrastructure
     }
-}
-
-fn cut(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    text.chars().take(max.saturating_sub(1)).chain(['…']).collect()
 }
 
 impl fmt::Display for Failure {
@@ -243,6 +246,8 @@ pub enum Outcome {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -252,6 +257,18 @@ mod tests {
         for cause in [170, 180, 181, 400] {
             let cut = failure(cause).within(191);
             assert!(cut.chars().count() <= 191 && cut.contains(" [git.auth]"), "{cut}");
+        }
+    }
+
+    proptest! {
+        /// 110 characters: what the longest code and [`LEAST_CAUSE`] leave of 191.
+        #[test]
+        fn a_failure_that_is_cut_keeps_its_cure(code in 0..Code::ALL.len(), cause in "([a-z]{1,90} ){1,9}end", cure in "([a-z]{1,9} ){0,10}x") {
+            let failure = Failure::new(Code::ALL[code], &cause, &cure);
+            let told = failure.within(191);
+            prop_assert!(told.chars().count() <= 191, "{told}");
+            prop_assert!(told.ends_with(&format!("[{}] {cure}", failure.code)), "{told}");
+            prop_assert!(told.contains("end ["), "{told}");
         }
     }
 }

@@ -42,7 +42,9 @@ pub enum QueueError {
 pub(super) fn explain(address: &str, error: &RedisError, rule: &str) -> QueueError {
     match error.kind() {
         ErrorKind::Io => QueueError::Unreachable { address: address.to_owned(), cause: io_cause(error) },
-        ErrorKind::AuthenticationFailed => QueueError::Denied { address: address.to_owned(), cause: said(error) },
+        ErrorKind::AuthenticationFailed => {
+            QueueError::Denied { address: address.to_owned(), cause: without_full_stop(said(error)) }
+        }
         ErrorKind::Parse => {
             QueueError::Unreachable { address: address.to_owned(), cause: "what answers there is no Redis".to_owned() }
         }
@@ -64,8 +66,8 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         cure: cure.to_owned(),
     };
     match word(&said) {
-        Word::Denied => QueueError::Denied { address, cause: said },
-        Word::NoPerm => QueueError::NoRights { address, cause: said, rule: rule.to_owned() },
+        Word::Denied => QueueError::Denied { address, cause: without_full_stop(said) },
+        Word::NoPerm => QueueError::NoRights { address, cause: without_full_stop(said), rule: rule.to_owned() },
         Word::ReadOnly => trouble(
             REPLICA,
             "Point REDIS_HOST (or REDIS_URL) at the primary; after a failover this ends by itself once the address leads there.",
@@ -80,7 +82,7 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
         ),
         Word::Loading => trouble("is loading its data", "Wait: this ends by itself."),
         Word::Busy => trouble("is busy with a script of somebody", "Wait, or end it with SCRIPT KILL."),
-        Word::WrongType => QueueError::WrongType { address, what: said },
+        Word::WrongType => QueueError::WrongType { address, what: without_full_stop(said) },
         Word::Cluster => trouble(
             "is a cluster whose other node owns this queue, or is not whole",
             &match moved_to(&said) {
@@ -95,7 +97,7 @@ pub(super) fn explain_said(address: &str, said: &str, rule: &str) -> QueueError 
             "Give it a password (requirepass, or an ACL user) and set REDIS_PASSWORD, or bind it to an address that only its workers reach.",
         ),
         Word::TooManyClients => trouble(FULL, "Raise its maxclients, or close connections of others (CLIENT LIST)."),
-        Word::NoCommand => QueueError::NoCommand { address, cause: said },
+        Word::NoCommand => QueueError::NoCommand { address, cause: without_full_stop(said) },
         Word::MasterDown => trouble("is a replica without its primary", "Point REDIS_HOST at the primary, or wait for it."),
         Word::Other => QueueError::Refused { address, cause: said },
     }
@@ -175,13 +177,18 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
+/// Our own sentence goes on, or ends, behind what the server says.
+fn without_full_stop(said: String) -> String {
+    said.trim_end_matches(['.', ' ']).to_owned()
+}
+
 fn io_cause(error: &RedisError) -> String {
     if error.is_timeout() {
         "no answer within 5 s".to_owned()
     } else if error.is_connection_refusal() {
         "the connection was refused".to_owned()
     } else {
-        said(error)
+        without_full_stop(said(error))
     }
 }
 
@@ -229,6 +236,7 @@ mod tests {
             ("ERR Unknown Redis command called from script script: x", "lacks a command", "rename-command"),
         ] {
             let text = told(said);
+            assert!(!text.contains(".."), "{said}: {text}");
             assert!(text.contains("10.0.0.1:6379") && text.contains(cause) && text.contains(cure), "{said}: {text}");
         }
     }

@@ -3,7 +3,7 @@
 use git2::{AutotagOption, FetchOptions, Oid, RemoteCallbacks, Repository};
 
 use super::advertisement::{Capabilities, CommitsByName};
-use super::failures::{self, Trouble};
+use super::failures::{self, Trouble, commit_gone};
 use super::fetch::Order;
 use super::history::{self, Peeled};
 use super::http::Session;
@@ -194,15 +194,7 @@ impl Acquire<'_> {
     }
 
     fn gone(&self, sha: &CommitSha) -> Failure {
-        let short = &sha.as_str()[..12];
-        Failure::new(
-            Code::GitCommitGone,
-            format!(
-                "{} does not have the commit {short} of {}, or no longer gives it out.",
-                self.session.site.host, self.session.site.repository
-            ),
-            format!("It may have been force-pushed away from {}: deploy the branch's newest commit.", self.order.branch),
-        )
+        commit_gone(&self.session.site, sha.as_str(), self.order.branch.as_str())
     }
 }
 

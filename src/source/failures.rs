@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::resolver::{OutOfReach, UnknownName};
 use super::site::{Site, out_of_reach};
-use crate::peer::proxy_before;
-use crate::protocol::{Code, Evidence, Failure};
+use crate::peer::{inner_error, proxy_before};
+use crate::protocol::{Code, Evidence, Failure, shorten};
 
 /// What a response's head says, as far as its meaning depends on it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,7 +38,7 @@ pub(super) fn refused(site: &Site, answer: Answer<'_>) -> Failure {
         401 | 403 if answer.authenticated => Failure::new(
             Code::GitAuth,
             format!("{host} refused the credentials for {repository} (HTTP {}).", answer.status),
-            "The token may have expired: tokens are not refreshed. Connect the account again, or give the token access to this repository.",
+            "The token may have expired (tokens are not refreshed): connect the account again, or give it access.",
         ),
         401 | 403 => Failure::new(
             Code::GitAuth,
@@ -70,18 +70,10 @@ pub(super) fn refused(site: &Site, answer: Answer<'_>) -> Failure {
     }
 }
 
-/// The error beneath. An [`io::Error`] hides the one that it wraps from `source`.
-fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
-}
-
 /// A request that got no response, or whose body broke off.
 pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
     let chain: Vec<&(dyn Error + 'static)> =
-        std::iter::successors(Some(error as &(dyn Error + 'static)), |e| inner(*e)).collect();
+        std::iter::successors(Some(error as &(dyn Error + 'static)), |e| inner_error(*e)).collect();
     if let Some(OutOfReach(zone)) = chain.iter().find_map(|e| e.downcast_ref::<OutOfReach>()) {
         return out_of_reach(site, *zone);
     }
@@ -139,7 +131,7 @@ pub(super) fn no_git_server(site: &Site) -> Failure {
     Failure::new(
         Code::GitUnreachable,
         format!("{} does not answer as a git server for {}.", site.host, site.repository),
-        "It is in a private network, so no more is told: check URL, name and token. The worker's own log has the reason.",
+        "It is in a private network, so no more is told: check URL, name and token. The worker's log has the reason.",
     )
     .by(Evidence::OfThisJob)
 }
@@ -198,6 +190,15 @@ pub(super) fn sha256_unsupported(site: &Site) -> Failure {
         Code::GitUnsupported,
         format!("{} names its objects by SHA-256, which is not supported.", site.repository),
         "Use a repository with SHA-1 object names (git's default).",
+    )
+}
+
+pub(super) fn commit_gone(site: &Site, sha: &str, branch: &str) -> Failure {
+    let short = sha.get(..12).unwrap_or(sha);
+    Failure::new(
+        Code::GitCommitGone,
+        format!("{} has no commit {short} of {}, or no longer gives it out.", site.host, site.repository),
+        format!("It may be force-pushed away from {}: deploy the newest commit.", shorten(branch, 40)),
     )
 }
 
@@ -278,6 +279,7 @@ pub(super) fn printable(text: &str, max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::zone::Zone;
     use super::*;
 
     fn site() -> Site {
@@ -316,6 +318,36 @@ mod tests {
     fn every_failure_names_the_host() {
         for status in [400, 401, 403, 404, 407, 410, 418, 429, 500] {
             assert!(told(status, true).cause.contains("github.com"), "{status}");
+        }
+    }
+    #[test]
+    fn a_failure_with_the_longest_names_is_told_with_its_cure() {
+        let long = Site { host: format!("git.{}example:8443", "part.".repeat(40)), repository: "team/".repeat(40) + "hello" };
+        let branch = "feature/".repeat(30) + "x";
+        let statuses = [400, 401, 403, 404, 407, 410, 418, 429, 500];
+        let answers = statuses.into_iter().flat_map(|status| [true, false].map(|authenticated| (status, authenticated)));
+        let refusals = answers.map(|(status, authenticated)| {
+            refused(&long, Answer { status, authenticated, retry_after: Some("120"), ..Answer::default() })
+        });
+        let others = [
+            no_git_server(&long),
+            stalled(&long, Duration::from_secs(30)),
+            too_slow(&long, 1024),
+            fetch_too_large(&long, 1 << 30),
+            too_much_before_the_pack(&long, 64 << 20),
+            not_understood(&long, &"what it says ".repeat(30)),
+            sha256_unsupported(&long),
+            commit_gone(&long, &"0123456789".repeat(4), &branch),
+            out_of_reach(&long, Zone::Forbidden),
+            out_of_reach(&long, Zone::Host),
+            out_of_reach(&long, Zone::Private),
+        ];
+        for failure in refusals.chain(others) {
+            let told = failure.within(191);
+            assert!(told.chars().count() <= 191, "{told}");
+            assert!(told.ends_with(&format!("[{}] {}", failure.code, failure.way_out)), "{told}");
+            let last_word = failure.cause.rsplit(' ').next().unwrap_or_default();
+            assert!(last_word.len() > 24 || told.contains(&format!("{last_word} [")), "{told}");
         }
     }
     #[test]

@@ -29,11 +29,24 @@ pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &C
     let repository = Repository::open(path).map_err(|e| no_repository(&shown, &e))?;
     let name = commit.unwrap_or("HEAD");
     let found = resolve(&repository, name).map_err(|e| {
-        let cause = match (commit, e.code()) {
-            (None, ErrorCode::UnbornBranch | ErrorCode::NotFound) => format!("The repository {shown} has no commit yet."),
-            _ => format!("The repository {shown} has no commit, branch or tag {}.", printable(name, 100)),
-        };
-        Failure::new(Code::GitCommitGone, cause, "Commit first, or name one that exists.")
+        let named = printable(name, 100);
+        match (commit, e.code()) {
+            (None, ErrorCode::UnbornBranch | ErrorCode::NotFound) => Failure::new(
+                Code::GitCommitGone,
+                format!("The repository {shown} has no commit yet."),
+                "Commit first, or name one that exists.",
+            ),
+            _ if is_object_id(name) => Failure::new(
+                Code::GitCommitGone,
+                format!("The repository {shown} has no commit {named}."),
+                "Name a commit that it has (git log --all), or fetch it first.",
+            ),
+            _ => Failure::new(
+                Code::GitBranchNotFound,
+                format!("The repository {shown} has no branch or tag {named}."),
+                "Name one that it has (git branch --all, git tag), or fetch it first.",
+            ),
+        }
     })?;
     let opened = (|| -> Result<SourceTree, Trouble> {
         let (info, tree) = describe(&repository, found)?;
@@ -53,6 +66,11 @@ pub(super) fn open(path: &Path, commit: Option<&str>, limits: Limits, cancel: &C
     })?;
     let uncommitted = if commit.is_none() { uncommitted(&repository).map_err(|e| internal(&e))? } else { 0 };
     Ok(Local { tree, uncommitted })
+}
+
+/// Whether the name is the id of an object, or the beginning of one.
+fn is_object_id(name: &str) -> bool {
+    (4..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The commit that the name stands for. A commit whose author libgit2 cannot read is one all the same: ids are looked up first.

@@ -61,11 +61,11 @@ pub(super) fn out_of_reach(site: &Site, zone: Zone) -> Failure {
         ),
         Zone::Host => (
             format!("The git host {host} is this worker's own host, which jobs may not reach."),
-            "Use the git server's public URL, or have the worker's operator name the host in GIT_ALLOWED_HOSTS.",
+            "Use its public URL, or have the operator name it in GIT_ALLOWED_HOSTS, or set GIT_PRIVATE_HOSTS=all.",
         ),
         Zone::Private | Zone::Public => (
             format!("The git host {host} is in a private network, which jobs may not reach."),
-            "Use the git server's public URL, or have the worker's operator name the host in GIT_ALLOWED_HOSTS.",
+            "Use its public URL, or have the operator name it in GIT_ALLOWED_HOSTS, or set GIT_PRIVATE_HOSTS=lan.",
         ),
     };
     Failure::new(Code::GitHostNotAllowed, cause, way_out)

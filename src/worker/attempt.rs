@@ -114,8 +114,8 @@ fn known_to_redis(job: Job, claim: &Claim) -> Result<Job, JobRejected> {
     }
     let failure = Failure::new(
         Code::JobMalformed,
-        "The job is JSON that Redis cannot read: it holds half of a surrogate pair (a character that was cut), or is nested too deep.",
-        "Have the producer write whole characters, and leave out what the worker does not read.",
+        "Redis cannot read the job's JSON: it holds half of a surrogate pair (a cut character), or is nested too deep.",
+        "Have the producer write whole characters and flat JSON.",
     );
     Err(JobRejected { deployment: Some(job.deployment), failure })
 }

@@ -65,7 +65,11 @@ async fn a_path_that_is_no_repository_and_a_name_that_is_no_commit_are_told() {
     let failure = open(&repo.work, None).await;
     assert!(failure.cause.contains("has no commit yet"), "{failure}");
     repo.commit("first", &[("a", "1")]);
-    assert_eq!(open(&repo.work, Some("nope")).await.code, Code::GitCommitGone);
+    let failure = open(&repo.work, Some("nope")).await;
+    assert_eq!(failure.code, Code::GitBranchNotFound, "{failure}");
+    assert!(failure.cause.contains("no branch or tag nope") && failure.way_out.contains("git branch"), "{failure}");
+    let failure = open(&repo.work, Some("0123abcd")).await;
+    assert_eq!(failure.code, Code::GitCommitGone, "{failure}");
     assert_eq!(open(root.path(), None).await.code, Code::GitRepositoryNotFound);
     let sha256 = root.path().join("sha256");
     git(root.path(), &["init", "-q", "--object-format=sha256", "sha256"]);
