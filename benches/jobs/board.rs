@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -136,7 +137,16 @@ async fn take_status(State(records): State<Arc<Records>>, Path(id): Path<String>
     Json(json!({ "success": true }))
 }
 
-async fn take_log(State(records): State<Arc<Records>>, Path(id): Path<String>, Json(body): Json<Value>) -> Json<Value> {
-    records.note(id, |told| told.take(body["text"].as_str().unwrap_or_default()));
-    Json(json!({ "success": true }))
+/// An empty text is refused: what takes it is not the dashboard's API, and its answers count for nothing.
+async fn take_log(
+    State(records): State<Arc<Records>>,
+    Path(id): Path<String>,
+    Json(body): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    let text = body["text"].as_str().unwrap_or_default();
+    if text.is_empty() {
+        return (StatusCode::BAD_REQUEST, Json(json!({ "success": false })));
+    }
+    records.note(id, |told| told.take(text));
+    (StatusCode::OK, Json(json!({ "success": true })))
 }

@@ -13,7 +13,7 @@ pub enum Answer {
     Taken,
     /// 400 and its kin: this post is wrong and will never be right. A defect of ours.
     Invalid(u16),
-    /// 401, 403: the key is not accepted.
+    /// 401, 403: the key is not accepted, unless a test post passes: then something before the API refuses this one post.
     Denied(u16),
     /// 404: no such id, or its database is down; it says the same for both.
     UnknownId,
@@ -24,7 +24,7 @@ pub enum Answer {
     /// No answer, or one that says "later".
     Away { why: String, retry_after: Option<Duration> },
     /// Whatever answers, it is not the dashboard's API.
-    NotTheApi { why: String },
+    NotTheApi { status: u16, why: String },
 }
 
 /// What was read of an answer's body.
@@ -81,6 +81,7 @@ impl Answer {
         match found {
             None => answer,
             Some(found) => Answer::NotTheApi {
+                status,
                 why: format!(
                     "it answers {status} with {found}, which is not the dashboard's API: check API_URL, and what stands before it (a proxy, a sign-in page)"
                 ),

@@ -11,9 +11,10 @@ use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watc
 use super::answer::Answer;
 use super::client::{Client, Post};
 use super::pace::{Pace, jittered, random};
+use super::test_post::{TestPost, takes_everything};
 use crate::config::DashboardConfig;
 use crate::peer::{Change, Circuit};
-use crate::protocol::{DeploymentId, LogPost, LogType};
+use crate::protocol::DeploymentId;
 
 /// Posts under way at once, all deployments together; one of each deployment.
 const POSTS: usize = 8;
@@ -23,6 +24,13 @@ pub struct Pass {
     _slot: OwnedSemaphorePermit,
     /// Held by the one that tries while the circuit is open; the others queue for it.
     turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// What an answer is the fault of.
+enum Cause {
+    /// The one post that was answered; the dashboard is well.
+    ThisPost,
+    AsAnswered,
 }
 
 pub struct Dashboard {
@@ -38,6 +46,7 @@ pub struct Dashboard {
     taken: AtomicU64,
     taken_statuses: AtomicU64,
     denied: watch::Sender<Option<u16>>,
+    test: TestPost,
 }
 
 impl Dashboard {
@@ -53,6 +62,7 @@ impl Dashboard {
             taken: AtomicU64::new(0),
             taken_statuses: AtomicU64::new(0),
             denied: watch::Sender::new(None),
+            test: TestPost::default(),
         })
     }
 
@@ -79,8 +89,19 @@ impl Dashboard {
         &self.address
     }
 
-    /// Waits until this caller may post once. Dropping the future gives its turn away.
+    /// Waits until this caller may post once, and it is known who answers. Dropping the future gives its turn away.
     pub async fn enter(&self) -> Pass {
+        loop {
+            let pass = self.turn().await;
+            // Here and not in `post`: a caller asks Redis after this whether it may still speak, and that has to be fresh.
+            match self.test.precede(&self.client).await {
+                Ok(()) => return pass,
+                Err(answer) => self.note(pass.turn.is_some(), 0, &answer),
+            }
+        }
+    }
+
+    async fn turn(&self) -> Pass {
         loop {
             if self.circuit().shut_until().is_none() {
                 let slot = slot(&self.slots).await;
@@ -106,31 +127,52 @@ impl Dashboard {
     /// Posts once and tells the circuit what was answered.
     pub async fn post(&self, pass: Pass, deployment: &DeploymentId, post: Post<'_>) -> Answer {
         let is_status = matches!(post, Post::Status(_));
-        let answer = self.client.post(deployment, post).await;
+        let probe = pass.turn.is_some();
+        let answered = self.client.post(deployment, post).await;
+        let (answer, cause) = self.find_cause(probe, deployment, answered).await;
         if is_status && answer == Answer::Taken {
             self.taken_statuses.fetch_add(1, Ordering::Relaxed);
         }
-        let probe = pass.turn.is_some();
-        // A few deployments whose every post is answered 500 must not stop all others: is it the dashboard, or are it they?
-        if matches!(answer, Answer::Failed(_)) && self.circuit().would_open(probe, hash(deployment)) && self.answers().await {
-            let change = self.circuit().passed(probe);
-            self.tell(change, "");
-        } else {
-            self.note(probe, deployment, &answer);
+        if matches!(answer, Answer::Away { .. } | Answer::NotTheApi { .. }) {
+            self.test.forget();
+        }
+        match cause {
+            Cause::ThisPost => {
+                let change = self.circuit().passed(probe);
+                self.tell(change, "");
+            }
+            Cause::AsAnswered => self.note(probe, hash(deployment), &answer),
         }
         answer
     }
 
-    /// Whether the dashboard answers as its API does: it refuses an empty line with 400, and stores nothing of it.
-    pub async fn answers(&self) -> bool {
-        matches!(self.post_test().await, Answer::Invalid(400))
+    /// An answer that speaks for the whole dashboard (the key is refused, a web page, 500 to several deployments in a row) may be to
+    /// this post alone: a firewall before the dashboard may dislike one log line. The test post tells the two apart.
+    async fn find_cause(&self, probe: bool, deployment: &DeploymentId, answer: Answer) -> (Answer, Cause) {
+        let status = match &answer {
+            // A key that is known to be refused is asked about by `watch_key`.
+            Answer::Denied(status) if self.denied().is_none() => *status,
+            Answer::NotTheApi { status, .. } => *status,
+            Answer::Failed(status) if self.circuit().would_open(probe, hash(deployment)) => *status,
+            _ => return (answer, Cause::AsAnswered),
+        };
+        match (answer, self.test.send(&self.client).await) {
+            (_, Answer::Invalid(400)) => (Answer::Failed(status), Cause::ThisPost),
+            (Answer::Denied(_), Answer::Taken) => (takes_everything(), Cause::AsAnswered),
+            (Answer::Denied(_), shown @ (Answer::Denied(_) | Answer::Away { .. } | Answer::NotTheApi { .. })) => {
+                (shown, Cause::AsAnswered)
+            }
+            (Answer::Denied(_), _) => {
+                let why = format!("it answers {status}, and does not refuse an empty line as the API does");
+                (Answer::Away { why, retry_after: None }, Cause::AsAnswered)
+            }
+            (answer, _) => (answer, Cause::AsAnswered),
+        }
     }
 
-    async fn post_test(&self) -> Answer {
-        match DeploymentId::parse("slipway-check") {
-            Ok(nobody) => self.client.post(&nobody, Post::Log(&LogPost { text: String::new(), kind: LogType::Info })).await,
-            Err(_) => Answer::Away { why: "the test post has no id".to_owned(), retry_after: None },
-        }
+    /// Whether the dashboard answers as its API does: it refuses an empty line with 400, and stores nothing of it.
+    pub async fn answers(&self) -> bool {
+        matches!(self.test.send(&self.client).await, Answer::Invalid(400))
     }
 
     /// Past circuit, bound and turn: PENDING on the way out has one try, now.
@@ -141,7 +183,7 @@ impl Dashboard {
     /// Asks whether the dashboard is there and takes the key, by a log post with an empty text, which it refuses with 400 and
     /// stores nothing of. `Err` is for people: address, cause and cure.
     pub async fn check(&self) -> Result<(), String> {
-        let answer = self.post_test().await;
+        let answer = self.test.send(&self.client).await;
         match &answer {
             Answer::Denied(status) => self.set_denied(Some(*status)),
             Answer::Invalid(400) | Answer::UnknownId => self.set_denied(None),
@@ -159,7 +201,7 @@ impl Dashboard {
             Answer::Invalid(status) => Err(not_the_api(&format!("it answers {status} where an empty line is refused with 400."))),
             Answer::TooLarge => Err(not_the_api("it answers 413 where an empty line is refused with 400.")),
             Answer::UnknownId => Err(not_the_api("it answers 404 where it should refuse an empty line with 400.")),
-            Answer::NotTheApi { why } => Err(format!("The dashboard at {address} cannot be used: {why}.")),
+            Answer::NotTheApi { why, .. } => Err(format!("The dashboard at {address} cannot be used: {why}.")),
             Answer::Denied(status) => Err(self.denied_words(status)),
             Answer::Failed(status) => Err(format!("The dashboard at {address} answers {status}. See its own log.")),
             Answer::Away { why, .. } => {
@@ -187,7 +229,8 @@ impl Dashboard {
         format!("the dashboard at {} answers {status}: it does not accept API_KEY. Check API_KEY and API_URL.", self.address)
     }
 
-    fn note(&self, probe: bool, deployment: &DeploymentId, answer: &Answer) {
+    /// `id`: tells deployments apart.
+    fn note(&self, probe: bool, id: u64, answer: &Answer) {
         let (now, pace) = (Instant::now(), &self.pace);
         let (change, why) = match answer {
             Answer::Taken => {
@@ -210,11 +253,11 @@ impl Dashboard {
                 }
                 let wait = |n| jittered(pace.base, pace.doubt_cap, n, random());
                 (
-                    self.circuit().doubted(now, probe, hash(deployment), wait),
+                    self.circuit().doubted(now, probe, id, wait),
                     "it answers 404 or 500 to everything; check API_URL's path, and the dashboard's own log".to_owned(),
                 )
             }
-            Answer::NotTheApi { why } => {
+            Answer::NotTheApi { why, .. } => {
                 let wait = |n| jittered(pace.base, pace.cap, n, random());
                 (self.circuit().failed(now, probe, None, wait), why.clone())
             }

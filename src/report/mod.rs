@@ -17,6 +17,7 @@ mod pieces;
 mod refusals;
 mod sender;
 pub mod terminal;
+mod test_post;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};

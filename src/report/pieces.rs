@@ -94,7 +94,7 @@ impl Pieces {
         }
     }
 
-    /// It was answered with 500 or 403: because of what stands in it, or because of the dashboard.
+    /// It was answered with 500 (or with 403 while a test post passes): because of what stands in it, or because of the dashboard.
     pub fn refused(&mut self, text: &str) -> Refusal {
         let Some(piece) = self.queue.front_mut() else {
             return Refusal::Again;

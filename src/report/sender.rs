@@ -18,7 +18,7 @@ use super::patience::Patience;
 use super::pieces::{Outgoing, Pieces, Refusal};
 use super::refusals::{self, Extent, Proof, Refusals, status_post};
 use super::{Delivery, Fence};
-use crate::protocol::{DeploymentId, DeploymentStatus, LogPost, LogType, Outcome, StatusPost};
+use crate::protocol::{Code, DeploymentId, DeploymentStatus, LogPost, LogType, Outcome, StatusPost};
 use crate::queue::{Fenced, Gate, GateState, Telling};
 
 /// What a report and its sender share.
@@ -235,16 +235,12 @@ impl Sender {
                 }
                 pieces.refused(text)
             }
-            Answer::Denied(status) => {
-                course.refusal = format!("The dashboard answers {status}");
-                pieces.refused(text)
-            }
             Answer::TooLarge => {
                 course.refusal = "The dashboard answers 413 (too large)".to_owned();
                 pieces.too_large(text)
             }
             Answer::Invalid(_) => pieces.invalid(),
-            Answer::UnknownId | Answer::Away { .. } | Answer::NotTheApi { .. } => Refusal::Again,
+            Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } | Answer::NotTheApi { .. } => Refusal::Again,
         };
         if let Refusal::LeftOut(bytes) = refusal {
             course.tries = 0;
@@ -354,7 +350,7 @@ impl Sender {
             course.extent = less;
             return Next::On;
         }
-        tracing::error!(deployment_id = %self.id, status, "the dashboard refuses the end of this deployment for good, however little of it is told; it is given up");
+        tracing::error!(deployment_id = %self.id, code = %Code::ReportRefused, status, "the dashboard refuses the end of {} for good, however little of it is told: it goes to the dead letter list [{}]", self.id, Code::ReportRefused);
         self.finish(end, after, Delivery::Refused { status }).await
     }
 
@@ -393,9 +389,12 @@ impl Sender {
             Answer::UnknownId => {
                 course.tries = course.tries.saturating_add(1);
                 if course.patience.unknown(Instant::now(), self.dashboard.taken(), self.pace.refuse_after) {
-                    tracing::warn!(
+                    tracing::error!(
                         deployment_id = %self.id,
-                        "the dashboard answers 404 to this deployment while it takes others; its reports are given up"
+                        code = %Code::ReportRefused,
+                        "the dashboard answers 404 to {} while it takes others: its end goes to the dead letter list [{}]",
+                        self.id,
+                        Code::ReportRefused
                     );
                     return Next::Over(Delivery::Refused { status: 404 });
                 }

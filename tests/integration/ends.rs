@@ -37,7 +37,7 @@ async fn an_end_that_is_refused_for_ever_is_found_in_the_dead_letters_and_the_ne
     assert!(reason.contains("500") && reason.contains("dockerfile.step_failed"), "{reason}");
     assert!(!note.to_string().contains("a-secret-that-nobody-may-see"), "{note}");
     rig.settle().await;
-    rig.wait_for_log("it is given up", SOON).await;
+    rig.wait_for_log("goes to the dead letter list [report.refused]", SOON).await;
     rig.finish().await;
 }
 

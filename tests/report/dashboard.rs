@@ -157,6 +157,11 @@ impl Drop for Dashboard {
     }
 }
 
+/// A log post with an empty text, which the API refuses.
+pub fn is_test(seen: &Seen) -> bool {
+    seen.route == "logs" && seen.text().is_empty()
+}
+
 async fn answer(
     State(dashboard): State<Arc<Dashboard>>,
     Path((id, route)): Path<(String, String)>,
@@ -170,8 +175,11 @@ async fn answer(
     } else {
         (dashboard.rule.lock().unwrap())(&seen)
     };
+    // What stores a post refuses an empty text first.
+    let stores = matches!(reply, Reply::Late(_) | Reply::StoreAndCut | Reply::CutBody);
+    let reply = if stores && is_test(&seen) { Reply::AsMeasured } else { reply };
     seen.answered = match &reply {
-        Reply::AsMeasured if seen.route == "logs" && seen.text().is_empty() => 400,
+        Reply::AsMeasured if is_test(&seen) => 400,
         Reply::AsMeasured if seen.text().len() > 65_535 => 500,
         Reply::AsMeasured | Reply::Hang | Reply::Late(_) | Reply::StoreAndCut | Reply::CutBody => 200,
         Reply::Status(status) | Reply::RetryAfter(status, _) | Reply::Page(status, ..) => *status,

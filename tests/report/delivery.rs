@@ -126,7 +126,7 @@ async fn the_key_is_not_sent_along_a_redirect() {
     host.dashboard.answers(move |_| if std::mem::take(&mut first) { Reply::Status(307) } else { Reply::AsMeasured });
     assert_eq!(end(&report, builded()).await, Delivery::Delivered);
     let answers: Vec<_> = host.dashboard.posts().iter().map(|p| p.answered).collect();
-    assert_eq!(answers, [307, 200]);
+    assert_eq!(answers, [307, 400, 200], "one test post lies between");
     host.stop().await;
 }
 

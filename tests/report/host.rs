@@ -63,6 +63,9 @@ impl Host {
         let (gate, reader) = Gate::new(GateState::Open);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let reporter = Reporter::new(config.clone(), journal.clone(), reader, tasks.clone(), stop.clone(), pace.clone()).unwrap();
+        // As the daemon does at its start.
+        reporter.check().await.unwrap();
+        dashboard.forget_all();
         Self { dir, dashboard, config, journal, pace, gate, tasks, stop, reporter }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use slipway::protocol::{DeploymentStatus, LogSink, LogType};
 use slipway::report::Delivery;
 
-use crate::dashboard::{Reply, Seen};
+use crate::dashboard::{Reply, Seen, is_test};
 use crate::host::{Host, builded, cancelled, end, failed};
 
 /// Believes a 500 soon where only a test post shows that the dashboard is well.
@@ -134,7 +134,10 @@ async fn a_deployment_whose_every_post_is_refused_comes_to_its_end_and_is_given_
 
 #[tokio::test]
 async fn what_is_no_json_of_the_api_acknowledges_nothing() {
-    let pages: [(u16, &str, &str); 5] = [
+    let pages: [(u16, &str, &str); 7] = [
+        // They take everything, an empty line too.
+        (200, "application/json", r#"{"ok":1}"#),
+        (201, "application/json", "{}"),
         (200, "text/html", "<!DOCTYPE html><title>Sign in</title>"),
         (200, "application/json", ""),
         (200, "text/plain", "OK"),
@@ -149,9 +152,8 @@ async fn what_is_no_json_of_the_api_acknowledges_nothing() {
         let report = host.open("dpl1").await;
         report.status(DeploymentStatus::Building);
         report.line(LogType::Info, "a line");
-        let before = |seen: &[Seen]| seen.iter().filter(|s| s.id == "dpl1").count() > 3;
         let (delivery, ()) = tokio::join!(end(&report, builded()), async {
-            host.dashboard.until(before).await;
+            host.dashboard.until(|seen| seen.len() > 5).await;
             host.dashboard.forget_all();
             host.dashboard.answers(|_| Reply::AsMeasured);
         });
@@ -174,5 +176,106 @@ async fn an_address_that_takes_an_empty_line_is_not_the_dashboards() {
         let refused = host.reporter.check().await.unwrap_err();
         assert!(refused.contains("not the dashboard's API"), "{refused}");
     }
+    host.stop().await;
+}
+
+/// An address that begins to take everything while nobody can see who answers there: at the start, and after an outage.
+#[tokio::test]
+async fn an_end_is_kept_from_whatever_takes_everything_in_the_dashboards_place() {
+    let mut host = Host::start().await;
+    for begins in ["at the start", "after an outage"] {
+        let id = begins.replace(' ', "-");
+        if begins == "at the start" {
+            host.restart().await;
+        } else {
+            host.dashboard.answers(|_| Reply::Status(502));
+            let report = host.open("other").await;
+            report.line(LogType::Info, "a line");
+            // The worker has seen the 502 once it sends a test post.
+            host.dashboard.until(|seen| seen.iter().any(|s| is_test(s) && s.answered == 502)).await;
+        }
+        host.dashboard.answers(|_| Reply::Page(200, "application/json", r#"{"ok":1}"#));
+        let report = host.open(&id).await;
+        let (delivery, ()) = tokio::join!(end(&report, builded()), async {
+            host.dashboard.until(|seen| seen.iter().filter(|s| s.answered == 200).count() > 3).await;
+            let posts = host.dashboard.posts();
+            assert!(posts.iter().all(|s| s.id != id), "{begins}: the end is not shown to it: {posts:?}");
+            host.dashboard.answers(|_| Reply::AsMeasured);
+        });
+        assert_eq!(delivery, Delivery::Delivered, "{begins}");
+        assert_eq!(host.dashboard.statuses(&id), ["BUILDED"], "{begins}");
+        host.dashboard.forget_all();
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_dashboard_that_is_well_sees_one_test_post_after_an_outage_and_none_else() {
+    let host = Host::start().await;
+    let reports = [host.open("dpl1").await, host.open("dpl2").await, host.open("dpl3").await];
+    for report in &reports {
+        report.line(LogType::Info, "a line");
+    }
+    host.dashboard.until(|seen| seen.len() == 3).await;
+    assert!(!host.dashboard.posts().iter().any(is_test));
+    host.dashboard.answers(|_| Reply::Status(503));
+    for report in &reports {
+        report.line(LogType::Info, "a line while it is away");
+        report.line(LogType::Stderr, "and another one");
+    }
+    host.dashboard.until(|seen| seen.iter().filter(|s| s.answered == 503).count() > 5).await;
+    host.dashboard.answers(|_| Reply::AsMeasured);
+    let ends = futures_util::future::join_all(reports.iter().map(|report| end(report, builded()))).await;
+    assert!(ends.iter().all(|delivery| *delivery == Delivery::Delivered));
+    assert_eq!(host.dashboard.posts().iter().filter(|s| is_test(s) && s.answered == 400).count(), 1);
+    host.stop().await;
+}
+
+/// A firewall before the dashboard answers one line with a page: the key is right, and every other post passes.
+#[tokio::test]
+async fn a_line_that_a_firewall_refuses_is_left_out_and_stops_neither_claims_nor_other_reports() {
+    for (status, content_type) in
+        [(403, "text/html"), (401, "text/html"), (403, "application/json"), (202, "text/html"), (400, "text/html")]
+    {
+        let host = Host::start().await;
+        let page = if content_type == "text/html" { "<h1>Request blocked</h1>" } else { "{}" };
+        host.dashboard.answers(move |seen| {
+            if seen.text().contains("<script>") { Reply::Page(status, content_type, page) } else { Reply::AsMeasured }
+        });
+        let (bad, good) = (host.open("bad").await, host.open("good").await);
+        bad.line(LogType::Stdout, "before\n<script>alert(1)</script>\nafter");
+        let ending = async {
+            let mut ending = std::pin::pin!(end(&bad, builded()));
+            loop {
+                assert_eq!(host.reporter.accepts_work(), Ok(()), "{status}");
+                tokio::select! {
+                    delivery = &mut ending => return delivery,
+                    () = tokio::time::sleep(Duration::from_millis(1)) => {}
+                }
+            }
+        };
+        let (delivery, other) = tokio::join!(ending, end(&good, builded()));
+        assert_eq!((delivery, other), (Delivery::Delivered, Delivery::Delivered), "{status}");
+        let lines = host.dashboard.lines("bad");
+        let said = format!("[slipway] The dashboard answers {status} to the next line");
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0] == "before" && lines[1].starts_with(&said) && lines[2] == "after", "{lines:?}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_a_firewall_refuses_is_told_with_less() {
+    let host = host().await;
+    host.dashboard.answers(|seen| {
+        let is_disliked = seen.body["error"].as_str().is_some_and(|error| error.contains("<script>"));
+        if is_disliked { Reply::Page(403, "text/html", "<h1>Request blocked</h1>") } else { Reply::AsMeasured }
+    });
+    let report = host.open("dpl1").await;
+    // Its log line passes: it is the end's own body that is refused.
+    assert_eq!(end(&report, failed("<script> is not closed")).await, Delivery::Delivered);
+    let told = host.dashboard.rows("dpl1").pop().unwrap();
+    assert_eq!((told.status(), &told.body["error"]), ("FAILED", &"dockerfile.step_failed".into()));
+    assert_eq!(host.reporter.accepts_work(), Ok(()));
     host.stop().await;
 }
