@@ -80,20 +80,17 @@ fn platform(text: &str) -> Result<String, &'static str> {
 }
 
 /// `host=user:password`, separated by new lines where there is one, else by commas.
-fn pull_registries(text: &str) -> Result<Vec<PullCredentials>, &'static str> {
-    let problem = "has an entry that is not host=user:password";
+fn pull_registries(text: &str) -> Result<Vec<PullCredentials>, String> {
     let separator = if text.contains('\n') { '\n' } else { ',' };
-    text.split(separator)
-        .map(str::trim)
-        .filter(|e| !e.is_empty())
-        .map(|entry| {
-            let (host, login) = entry.split_once('=').ok_or(problem)?;
-            let (username, password) = login.split_once(':').ok_or(problem)?;
-            if username.is_empty() || password.is_empty() {
-                return Err(problem);
-            }
-            let host = host_and_port(host.trim()).map_err(|_| problem)?;
-            Ok(PullCredentials { host, username: username.to_owned(), password: password.into() })
-        })
-        .collect()
+    let entries = text.split(separator).map(str::trim).filter(|entry| !entry.is_empty()).enumerate();
+    // The entry is a secret, its number is none.
+    let number = |at: usize| format!("has an entry that is not host=user:password (number {})", at + 1);
+    entries.map(|(at, entry)| pull_login(entry).ok_or_else(|| number(at))).collect()
+}
+
+fn pull_login(entry: &str) -> Option<PullCredentials> {
+    let (host, login) = entry.split_once('=')?;
+    let (username, password) = login.split_once(':').filter(|(name, password)| !name.is_empty() && !password.is_empty())?;
+    let host = host_and_port(host.trim()).ok()?;
+    Some(PullCredentials { host, username: username.to_owned(), password: password.into() })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Reader;
+use super::reader::{Reader, wrong_entry};
 
 /// One allowed builder and the run image that its images stand on. Nothing else names either.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,15 +85,17 @@ impl BuildpacksConfig {
 }
 
 /// `builder=run-image`, separated by commas or new lines.
-fn builders(text: &str) -> Result<Vec<Builder>, &'static str> {
-    let problem = "has an entry that is not builder=run-image";
-    let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
-    let builders = entries.map(|entry| {
-        let (builder, run) = entry.split_once('=').ok_or(problem)?;
-        Ok(Builder { image: image(builder.trim()).ok_or(problem)?, run_image: image(run.trim()).ok_or(problem)? })
-    });
-    let builders: Vec<Builder> = builders.collect::<Result<_, &'static str>>()?;
-    if builders.is_empty() { Err("names no builder") } else { Ok(builders) }
+fn builders(text: &str) -> Result<Vec<Builder>, String> {
+    let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()).enumerate();
+    let wrong = |at: usize, entry: &str| wrong_entry(at + 1, entry, "builder=run-image");
+    let builders: Vec<Builder> =
+        entries.map(|(at, entry)| builder(entry).ok_or_else(|| wrong(at, entry))).collect::<Result<_, _>>()?;
+    if builders.is_empty() { Err("names no builder".to_owned()) } else { Ok(builders) }
+}
+
+fn builder(entry: &str) -> Option<Builder> {
+    let (builder, run) = entry.split_once('=')?;
+    Some(Builder { image: image(builder.trim())?, run_image: image(run.trim())? })
 }
 
 /// A reference, where it looks like one.

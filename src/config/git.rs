@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Reader, host_and_port};
+use super::reader::{Reader, host_and_port, wrong_entry};
 
 /// `GIT_PRIVATE_HOSTS`: which addresses a job's git host may have, where the operator does not name the host itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +72,12 @@ fn private_hosts(text: &str) -> Result<PrivateHosts, &'static str> {
 }
 
 /// A list of `host`, `host:port` or `*.domain`, separated by commas.
-pub(super) fn host_rules(list: &str) -> Result<Vec<String>, &'static str> {
-    list.split(',').map(str::trim).filter(|h| !h.is_empty()).map(host_rule).collect()
-}
-
-/// `host`, `host:port` or `*.domain`, in small letters.
-fn host_rule(text: &str) -> Result<String, &'static str> {
-    let problem = "has an entry that is not host, host:port or *.domain";
-    let domain = text.strip_prefix("*.").unwrap_or(text);
-    host_and_port(domain).map_err(|_| problem)?;
-    Ok(text.to_ascii_lowercase())
+pub(super) fn host_rules(list: &str) -> Result<Vec<String>, String> {
+    let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).enumerate();
+    let rules = entries.map(|(at, entry)| {
+        let domain = entry.strip_prefix("*.").unwrap_or(entry);
+        let is_wrong = |_| wrong_entry(at + 1, entry, "host, host:port or *.domain");
+        host_and_port(domain).map(|_| entry.to_ascii_lowercase()).map_err(is_wrong)
+    });
+    rules.collect()
 }

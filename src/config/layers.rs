@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
@@ -26,6 +26,8 @@ const SECRET_FILE_BYTES: u64 = 64 * 1024;
 pub(super) struct Raw {
     pub(super) value: String,
     pub(super) origin: String,
+    /// It stands in a TOML file, which may be a copy of [`DEFAULT_TOML`]: a default there was chosen by nobody.
+    pub(super) is_of_file: bool,
 }
 
 /// All layers as one, and what was wrong with them.
@@ -48,16 +50,22 @@ impl Layers {
             Ok(table) => flatten("", table, &mut leaves),
             Err(e) => reading.error("configuration", None, e.to_string()),
         }
+        let file = file_path(from).display().to_string();
         let values = leaves
             .into_iter()
             .filter_map(|(name, value)| {
                 let key = KEYS.iter().find(|k| k.name == name)?;
                 let origin = value.origin().unwrap_or(DEFAULT_ORIGIN).to_owned();
-                Some((key.name, Raw { value: text_of(value.kind), origin }))
+                Some((key.name, Raw { value: text_of(value.kind), is_of_file: origin == file, origin }))
             })
             .collect();
         Layers { values, errors: reading.errors, warnings: reading.warnings }
     }
+}
+
+/// `/etc/slipway/slipway.toml` or `--config`.
+fn file_path(from: &Surroundings) -> PathBuf {
+    from.working_dir.join(from.chosen_file.as_ref().unwrap_or(&from.system_file))
 }
 
 /// One layer's values by [`Key::name`], each with its origin.
@@ -93,7 +101,7 @@ impl Reading<'_> {
     /// `/etc/slipway/slipway.toml` or `--config`.
     fn file(&mut self, from: &Surroundings) -> Layer {
         let mut layer = Layer::default();
-        let path = from.working_dir.join(from.chosen_file.as_ref().unwrap_or(&from.system_file));
+        let path = file_path(from);
         let origin = path.display().to_string();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,

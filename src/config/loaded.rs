@@ -118,12 +118,30 @@ impl Settings {
     }
 
     fn entries(&self) -> Vec<Entry> {
+        let by_url = self.set_by_redis_url();
         let entry = |key: &'static Key| {
             let raw = self.layers.values.get(key.name)?;
+            if let Some((_, value)) = by_url.iter().find(|(env, _)| *env == key.env) {
+                let origin = self.layers.values.get("redis.url").map_or("", |url| &url.origin);
+                return Some(Entry { key, value: value.clone(), origin: format!("REDIS_URL in {origin}") });
+            }
             let value = if key.secret && !raw.value.is_empty() { "***".to_owned() } else { raw.value.clone() };
             Some(Entry { key, value, origin: raw.origin.clone() })
         };
         KEYS.iter().filter_map(entry).collect()
+    }
+
+    /// What `REDIS_URL` says, by the variable that would say it alone. The password is masked.
+    fn set_by_redis_url(&self) -> Vec<(&'static str, String)> {
+        let Some(url) = self.layers.values.get("redis.url").and_then(|raw| RedisUrl::parse(&raw.value).ok()) else {
+            return Vec::new();
+        };
+        let mut set = vec![("REDIS_HOST", url.host), ("REDIS_TLS", url.tls.to_string())];
+        set.extend(url.port.map(|port| ("REDIS_PORT", port.to_string())));
+        set.extend(url.username.map(|name| ("REDIS_USERNAME", name)));
+        set.extend(url.password.map(|_| ("REDIS_PASSWORD", "***".to_owned())));
+        set.extend(url.database.map(|number| ("REDIS_DB", number.to_string())));
+        set
     }
 
     /// Errors of the layers come first, then those of the part; either is enough to fail.

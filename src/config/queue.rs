@@ -8,7 +8,7 @@ use super::reader::{Reader, flag, whole};
 use super::redis_tls::TlsTrust;
 use super::redis_url::{RedisUrl, database};
 
-/// `REDIS_HOST` of `config/default.toml`. In a file it stands also where nobody chose it, and contradicts no URL.
+/// `REDIS_HOST` of `config/default.toml`.
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 6379;
 
@@ -83,7 +83,15 @@ impl Server {
         let password = r.given_secret("REDIS_PASSWORD");
         let number = r.parsed("REDIS_DB", database);
         let tls = r.parsed("REDIS_TLS", |text| if text == "auto" { Ok(None) } else { flag(text).map(Some) });
-        let keys = Keys { host: host?, port: port?, username: username?, password, database: number?, tls: tls? };
+        let (host, port, number) = (host?, port?, number?);
+        let keys = Keys {
+            host: Chosen { is: r.is_chosen("REDIS_HOST", host == DEFAULT_HOST), value: host },
+            port: Chosen { is: r.is_chosen("REDIS_PORT", port == DEFAULT_PORT), value: port },
+            username: username?,
+            password,
+            database: Chosen { is: r.is_chosen("REDIS_DB", number == 0), value: number },
+            tls: tls?,
+        };
         let (mut server, uses_tls) = match keys.joined(url?) {
             Ok(joined) => joined,
             Err(contradictions) => {
@@ -106,12 +114,24 @@ impl Server {
 
 /// What the single keys say.
 struct Keys {
-    host: String,
-    port: u16,
+    host: Chosen<String>,
+    port: Chosen<u16>,
     username: Option<String>,
     password: Option<SecretString>,
-    database: u32,
+    database: Chosen<u32>,
     tls: Option<bool>,
+}
+
+/// A value, and whether somebody chose it: a default contradicts no URL.
+struct Chosen<T> {
+    value: T,
+    is: bool,
+}
+
+impl<T: PartialEq> Chosen<T> {
+    fn contradicts(&self, other: &T) -> bool {
+        self.is && self.value != *other
+    }
 }
 
 impl Keys {
@@ -120,15 +140,16 @@ impl Keys {
     fn joined(self, url: Option<RedisUrl>) -> Result<(Server, bool), Vec<(&'static str, String)>> {
         let Some(url) = url else {
             let Self { host, port, username, password, database, tls } = self;
+            let (host, port, database) = (host.value, port.value, database.value);
             return Ok((Server { host, port, username, password, database, tls: None }, tls.unwrap_or_default()));
         };
         let mut wrong = Vec::new();
-        let port = url.port.unwrap_or(DEFAULT_PORT);
-        if self.host != DEFAULT_HOST && self.host != url.host {
-            wrong.push(("REDIS_HOST", format!("REDIS_URL names the host {}, REDIS_HOST is {}", url.host, self.host)));
+        let port = url.port.unwrap_or(self.port.value);
+        if self.host.contradicts(&url.host) {
+            wrong.push(("REDIS_HOST", format!("REDIS_URL names the host {}, REDIS_HOST is {}", url.host, self.host.value)));
         }
-        if self.port != DEFAULT_PORT && self.port != port {
-            wrong.push(("REDIS_PORT", format!("REDIS_URL means port {port}, REDIS_PORT is {}", self.port)));
+        if self.port.contradicts(&port) {
+            wrong.push(("REDIS_PORT", format!("REDIS_URL names port {port}, REDIS_PORT is {}", self.port.value)));
         }
         if both_and_different(url.username.as_ref(), self.username.as_ref()) {
             wrong.push(("REDIS_USERNAME", "REDIS_URL names another user than REDIS_USERNAME".to_owned()));
@@ -137,9 +158,9 @@ impl Keys {
         if both_and_different(url.password.as_ref().map(text), self.password.as_ref().map(text)) {
             wrong.push(("REDIS_PASSWORD", "REDIS_URL holds another password than REDIS_PASSWORD".to_owned()));
         }
-        let number = url.database.unwrap_or(self.database);
-        if self.database != 0 && self.database != number {
-            wrong.push(("REDIS_DB", format!("REDIS_URL names database {number}, REDIS_DB is {}", self.database)));
+        let number = url.database.unwrap_or(self.database.value);
+        if self.database.contradicts(&number) {
+            wrong.push(("REDIS_DB", format!("REDIS_URL names database {number}, REDIS_DB is {}", self.database.value)));
         }
         if self.tls.is_some_and(|tls| tls != url.tls) {
             let scheme = if url.tls { "rediss:// (TLS)" } else { "redis:// (no TLS)" };

@@ -13,6 +13,7 @@ use super::errors::ConfigError;
 use super::keys::{KEYS, Key};
 use super::layers::{DEFAULT_ORIGIN, Raw, label};
 use super::units;
+use crate::protocol::shorten;
 
 /// Hands out values by environment variable name. `None` means: an error was noted.
 pub(super) struct Reader<'s> {
@@ -56,6 +57,12 @@ impl<'s> Reader<'s> {
         self.raw(env).1.map(|r| r.value.as_str()).filter(|v| !v.is_empty())
     }
 
+    /// Whether somebody chose the value, also one that equals the default. In a TOML file only another one counts.
+    pub(super) fn is_chosen(&self, env: &str, is_default: bool) -> bool {
+        let raw = self.raw(env).1.filter(|raw| !raw.value.is_empty() && raw.origin != DEFAULT_ORIGIN);
+        raw.is_some_and(|raw| !raw.is_of_file || !is_default)
+    }
+
     /// A value that has to be there.
     pub(super) fn text(&mut self, env: &str) -> Option<String> {
         let given = self.given(env).map(str::to_owned);
@@ -91,22 +98,22 @@ impl<'s> Reader<'s> {
     }
 
     /// A value that `check` understands, or an error whose sentence goes on with what `check` says.
-    pub(super) fn parsed<T>(&mut self, env: &str, check: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
+    pub(super) fn parsed<T, E: AsRef<str>>(&mut self, env: &str, check: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = self.text(env)?;
         match check(&text) {
             Ok(value) => Some(value),
             Err(problem) => {
-                self.reject(env, problem);
+                self.reject(env, problem.as_ref());
                 None
             }
         }
     }
 
     /// As [`Reader::parsed`], for keys that may be left out. `None`: an error was noted.
-    pub(super) fn given_parsed<T>(
+    pub(super) fn given_parsed<T, E: AsRef<str>>(
         &mut self,
         env: &str,
-        check: impl FnOnce(&str) -> Result<T, &'static str>,
+        check: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Option<T>> {
         if self.given(env).is_none() { Some(None) } else { self.parsed(env, check).map(Some) }
     }
@@ -177,7 +184,8 @@ pub(super) fn whole(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn http_url(text: &str) -> Result<Url, &'static str> {
-    let mut url = Url::parse(text).map_err(|_| "is not a URL such as http://127.0.0.1:3000/api")?;
+    let mut url =
+        Url::parse(text).map_err(|_| "is not a URL: write http:// or https://, the host, and the path if there is one")?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("does not begin with http:// or https://");
     }
@@ -190,6 +198,15 @@ pub(super) fn http_url(text: &str) -> Result<Url, &'static str> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+/// What is wrong with one entry of a list. `number` counts from 1. An entry that may hold a password is told by its number alone.
+pub(super) fn wrong_entry(number: usize, entry: &str, expected: &str) -> String {
+    if entry.contains('@') {
+        format!("has an entry that is not {expected} (number {number})")
+    } else {
+        format!("has the entry {:?} (number {number}), which is not {expected}", shorten(entry, 60))
+    }
 }
 
 /// `host` or `host:port`, in small letters.

@@ -14,7 +14,20 @@ fn redis_is_found_by_its_url_and_the_single_keys_say_what_it_leaves_out() {
     assert_eq!((q.username.as_deref(), q.password.as_ref().unwrap().expose_secret()), (Some("me"), "p@ss"));
     assert!(matches!(q.tls, Some(TlsTrust::System)));
     assert_eq!(q.address(), "cache.internal:6380/2 (TLS)");
-    assert!(loaded.to_string().contains("redis.url = \"***\" # REDIS_URL, from environment"));
+    let shown = loaded.to_string();
+    assert!(shown.contains("redis.url = \"***\" # REDIS_URL, from environment"), "{shown}");
+    for (name, value, env) in [
+        ("host", "cache.internal", "HOST"),
+        ("port", "6380", "PORT"),
+        ("username", "me", "USERNAME"),
+        ("password", "***", "PASSWORD"),
+        ("db", "2", "DB"),
+        ("tls", "true", "TLS"),
+    ] {
+        let line = format!("redis.{name} = \"{value}\" # REDIS_{env}, from REDIS_URL in environment");
+        assert!(shown.contains(&line), "{line}: {shown}");
+    }
+    assert!(!shown.contains("p@ss") && !shown.contains("p%40ss"), "{shown}");
     let secrets: Vec<_> = loaded.secrets.iter().map(|s| s.expose_secret().to_owned()).collect();
     assert!(secrets.contains(&"p@ss".to_owned()), "also without the URL around it");
 
@@ -23,10 +36,27 @@ fn redis_is_found_by_its_url_and_the_single_keys_say_what_it_leaves_out() {
         .env("REDIS_URL", "redis://[::1]")
         .env("REDIS_PASSWORD_FILE", "pw")
         .env("REDIS_DB", "7")
-        .file(".env", "REDIS_HOST=127.0.0.1\nREDIS_PORT=6379\n");
+        .env("REDIS_PORT", "6380");
     let q = place.load().config.queue;
-    assert_eq!((q.host.as_str(), q.port, q.database, q.tls.is_none()), ("::1", 6379, 7, true));
-    assert_eq!((q.password.as_ref().unwrap().expose_secret(), q.address()), ("from-file", "[::1]:6379/7".to_owned()));
+    assert_eq!((q.host.as_str(), q.port, q.database, q.tls.is_none()), ("::1", 6380, 7, true));
+    assert_eq!((q.password.as_ref().unwrap().expose_secret(), q.address()), ("from-file", "[::1]:6380/7".to_owned()));
+}
+
+#[test]
+fn a_key_that_somebody_set_contradicts_the_url_though_it_says_the_default() {
+    let url = "redis://cache:6380/2";
+    for (key, value) in [("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", "6379"), ("REDIS_DB", "0"), ("REDIS_TLS", "true")] {
+        for place in [
+            Place::minimal().env("REDIS_URL", url).env(key, value),
+            Place::minimal().env("REDIS_URL", url).file(".env", &format!("{key}={value}\n")),
+        ] {
+            let errors = place.errors();
+            assert!(errors.contains("has 1 error:") && errors.contains(&format!("REDIS_URL, {key}: ")), "{errors}");
+        }
+    }
+    // A copy of the defaults as the file chooses nothing.
+    let q = Place::minimal().env("REDIS_URL", url).file("etc.toml", super::DEFAULT_TOML).load().config.queue;
+    assert_eq!((q.host.as_str(), q.port, q.database), ("cache", 6380, 2));
 }
 
 #[test]

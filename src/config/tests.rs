@@ -251,6 +251,9 @@ fn the_registry_is_the_host_that_is_named_else_ecr() {
     let both = Place::minimal().env("AWS_REGION", "eu-west-1").load();
     let RegistryConfig::Generic(registry) = both.config.registry else { panic!("not the generic registry") };
     assert!(registry.insecure, "a registry on loopback speaks plain http");
+    let by_tls = Place::minimal().env("REGISTRY_INSECURE", "false").load();
+    let RegistryConfig::Generic(by_tls) = by_tls.config.registry else { panic!("not the generic registry") };
+    assert!(!by_tls.insecure, "also on loopback, where it is said so");
     let ecr =
         Place::new().env("API_KEY", "k").env("AWS_REGION", "eu-west-1").env("AWS_ENDPOINT_URL", "http://127.0.0.1:5001").load();
     let RegistryConfig::Ecr(ecr) = ecr.config.registry else { panic!("not ECR") };
@@ -266,6 +269,18 @@ fn a_git_directory_in_the_context_is_refused_at_the_start() {
     let errors = Place::minimal().env("CONTEXT_GIT_DIR", "true").errors();
     assert!(errors.contains("CONTEXT_GIT_DIR") && errors.contains(".git is never in the build context"), "{errors}");
     Place::minimal().env("CONTEXT_GIT_DIR", "no").load();
+}
+
+#[test]
+fn a_wrong_entry_of_a_list_is_named_but_for_one_that_may_hold_a_password() {
+    let errors = Place::minimal().env("GIT_ALLOWED_HOSTS", "github.com, git.corp/team, *.lab.example").errors();
+    assert!(errors.contains("has the entry \"git.corp/team\" (number 2)"), "{errors}");
+    let errors = Place::minimal().env("UPSTREAM_HOSTS", "github.com,me:hunter22@git.corp").errors();
+    assert!(errors.contains("(number 2)") && !errors.contains("hunter22"), "{errors}");
+    let errors = Place::minimal().env("BUILDPACKS_BUILDERS", "a/b=c/d,a/b").errors();
+    assert!(errors.contains("has the entry \"a/b\" (number 2), which is not builder=run-image"), "{errors}");
+    let errors = Place::minimal().env("PULL_REGISTRIES", "ghcr.io=octo:hunter22,ghcr.io=hunter23").errors();
+    assert!(errors.contains("(number 2)") && !errors.contains("hunter2"), "{errors}");
 }
 
 #[test]

@@ -82,7 +82,9 @@ impl Ecr {
             }
             None => self.repository_host(&path, warn).await?,
         };
-        Ok(Target { host, path, kind: RegistryType::Ecr, credentials: Some(credentials), plain_http: false })
+        // The Engine falls back to http for this machine's own addresses, and so do we: ECR itself is never there.
+        let plain_http = name::is_loopback(&host);
+        Ok(Target { host, path, kind: RegistryType::Ecr, credentials: Some(credentials), plain_http })
     }
 
     /// Whether the API answers to these keys in this region.

@@ -25,7 +25,7 @@ impl Generic {
             return Err(Failure::new(
                 Code::RegistryUnreachable,
                 format!("REGISTRY_HOST \"{host}\" is not a registry's host."),
-                "Give a host with a dot or a port and nothing else, such as ghcr.io or registry:5000: the Engine takes a bare word for a user of Docker Hub.",
+                "Give a host with a dot or a port, such as ghcr.io or registry:5000; a bare word is a user of Docker Hub.",
             ));
         }
         Ok(Target {
@@ -67,13 +67,15 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_by_http_to_this_machine_alone_unless_the_configuration_says_otherwise() {
-        assert_eq!(target("127.0.0.1:5000").api(), "http://127.0.0.1:5000/v2/");
+    fn credentials_go_by_http_only_where_the_configuration_says_so() {
+        assert_eq!(target("127.0.0.1:5000").api(), "https://127.0.0.1:5000/v2/", "an explicit false means TLS here too");
         assert_eq!(target("registry.example.com").api(), "https://registry.example.com/v2/");
         assert_eq!(target("docker.io").api(), "https://registry-1.docker.io/v2/");
-        let mut plain = generic("registry.lan:5000");
-        plain.config.insecure = true;
-        assert_eq!(plain.target(&ServiceId::parse("s").unwrap()).unwrap().api(), "http://registry.lan:5000/v2/");
+        for host in ["registry.lan:5000", "127.0.0.1:5000"] {
+            let mut plain = generic(host);
+            plain.config.insecure = true;
+            assert_eq!(plain.target(&ServiceId::parse("s").unwrap()).unwrap().api(), format!("http://{host}/v2/"));
+        }
     }
 
     #[test]

@@ -80,6 +80,9 @@ impl Trouble {
             return Failure::new(Code::RegistrySettings, format!("{doing}: {why}."), way_out);
         }
         let (code, way_out) = match self {
+            Trouble::Unreachable(said) if said.contains("dns error") => {
+                (Code::RegistryUnreachable, "Check REGISTRY_HOST (of ECR: AWS_REGION) for a slip, and this worker's DNS.")
+            }
             Trouble::Unreachable(_) => {
                 (Code::RegistryUnreachable, "Check that the registry runs, and this worker's network, proxy and CA certificates.")
             }

@@ -156,7 +156,7 @@ fn stalled(host: &str, after: Duration) -> Failure {
     Failure::new(
         Code::RegistryStalled,
         format!("The push to {host} made no progress for {} s.", after.as_secs()),
-        "Check the registry and the network. When it happens again the Engine may hang on the dead connection: restart it (systemctl restart docker).",
+        "Check the registry and the network. If it happens again, restart the Engine (systemctl restart docker).",
     )
 }
 

@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     /// The certificate has run out, or begins in the future.
     ExpiredCertificate,
     Unreachable,
+    /// Its name does not exist, or no DNS answers for now.
+    UnknownHost,
     /// The registry, or a proxy before it, does not take a layer of this size.
     TooLarge,
     /// The disk of the Engine's host is full.
@@ -77,7 +79,7 @@ const SIGNS: &[(&str, Refusal)] = &[
     ("connection refused", Refusal::Unreachable),
     ("connection reset", Refusal::Unreachable),
     ("broken pipe", Refusal::Unreachable),
-    ("no such host", Refusal::Unreachable),
+    ("no such host", Refusal::UnknownHost),
     ("no route to host", Refusal::Unreachable),
     ("network is unreachable", Refusal::Unreachable),
     ("timeout", Refusal::Unreachable),
@@ -188,6 +190,17 @@ impl Refusal {
                 format!("The certificate of the registry {host} is not valid now."),
                 "Renew it, or correct this host's clock.".to_owned(),
             ),
+            Refusal::UnknownHost => (
+                Code::RegistryUnreachable,
+                format!("The name of the registry {host} cannot be resolved."),
+                format!(
+                    "Check {}, and the Engine's DNS.",
+                    match kind {
+                        RegistryType::Ecr => "AWS_REGION and ECR_REGISTRY_HOST",
+                        RegistryType::Ghcr | RegistryType::Docker => "REGISTRY_HOST",
+                    }
+                ),
+            ),
             Refusal::Unreachable => (
                 Code::RegistryUnreachable,
                 format!("The registry {host} cannot be reached: {}.", reason(said)),
@@ -277,7 +290,7 @@ mod tests {
             ("Get \"http://127.0.0.1:9/v2/\": dial tcp 127.0.0.1:9: connect: connection refused", Refusal::Unreachable),
             (
                 "Get \"https://nosuch.invalid/v2/\": dial tcp: lookup nosuch.invalid on 9.9.9.9:53: no such host",
-                Refusal::Unreachable,
+                Refusal::UnknownHost,
             ),
             ("Get \"https://r/v2/\": net/http: TLS handshake timeout", Refusal::Unreachable),
             ("Get \"https://r/v2/\": dial tcp 10.0.0.1:443: i/o timeout", Refusal::Unreachable),
@@ -349,6 +362,7 @@ mod tests {
             OtherCertificate,
             ExpiredCertificate,
             Unreachable,
+            UnknownHost,
             TooLarge,
             EngineDiskFull,
             ImageGone,
@@ -358,6 +372,13 @@ mod tests {
                 assert_eq!(failure.within(191), failure.to_string(), "{refusal:?}: {} characters", failure.to_string().len());
             }
         }
+    }
+
+    #[test]
+    fn a_registry_whose_name_is_mistyped_is_told_with_the_setting_that_holds_it() {
+        let said = "Get \"https://regsitry.lan/v2/\": dial tcp: lookup regsitry.lan on 10.0.0.2:53: no such host";
+        let failure = Refusal::of(said).failure(RegistryType::Docker, "regsitry.lan", "octo/svc", said);
+        assert!(failure.code == Code::RegistryUnreachable && failure.way_out.contains("REGISTRY_HOST"), "{failure}");
     }
 
     #[test]

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::name;
 use crate::protocol::RegistryType;
 
 /// What a registry asks a client for.
@@ -37,7 +36,7 @@ pub(super) struct Target {
     pub(super) path: String,
     pub(super) kind: RegistryType,
     pub(super) credentials: Option<Credentials>,
-    /// Our own manifest calls go by http: the host is this machine, or the configuration says so.
+    /// Our own manifest calls go by http. Whoever makes the target decides; a name of this machine decides nothing by itself.
     pub(super) plain_http: bool,
 }
 
@@ -53,7 +52,7 @@ impl Target {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             host => host,
         };
-        let scheme = if self.plain_http || name::is_loopback(host) { "http" } else { "https" };
+        let scheme = if self.plain_http { "http" } else { "https" };
         format!("{scheme}://{host}/v2/")
     }
 }

@@ -74,7 +74,7 @@ impl TokenRegistry {
             repository_prefix: "octo/".into(),
             username: Some(USER.into()),
             password: Some(password.to_owned().into()),
-            insecure: false,
+            insecure: true,
         }
     }
     /// The digest under a tag, read from the registry's own disk.
