@@ -50,13 +50,20 @@ impl Instructions {
         mounts.any(|mount| mount.split_whitespace().next().is_some_and(|options| options.split(',').any(|o| o == "type=ssh")))
     }
 
+    /// The secrets that RUN steps mount, as far as they name them plainly.
+    pub(super) fn secret_names(&self) -> impl Iterator<Item = &str> {
+        let steps = self.lines.iter().filter(|line| !line.starts_with('#'));
+        let mounts = steps.flat_map(|line| line.split("--mount=").skip(1));
+        mounts.filter_map(|mount| {
+            let options = || mount.split_whitespace().next().unwrap_or_default().split(',');
+            let is_secret = options().any(|option| option == "type=secret");
+            options().find_map(|option| option.strip_prefix("id=")).filter(|_| is_secret)
+        })
+    }
+
     /// Whether a RUN mounts the secret of this name.
     pub(super) fn mounts_secret(&self, name: &str) -> bool {
-        let mut mounts = self.lines.iter().flat_map(|line| line.split("--mount=").skip(1));
-        mounts.any(|mount| {
-            let options = || mount.split_whitespace().next().unwrap_or_default().split(',');
-            options().any(|o| o == "type=secret") && options().any(|o| o.strip_prefix("id=") == Some(name))
-        })
+        self.secret_names().any(|mounted| mounted == name)
     }
 
     /// What COPY and ADD take from the context, without `./` and `/` in front; the root is `.`.

@@ -39,7 +39,7 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effo
         if !excludes.leaves_out(ENV_FILE, effort)? {
             return Err(Failure::new(
                 Code::ContextEnvIsDirectory,
-                "The repository has a directory named .env, where the service's environment variables have to go.",
+                "The repository has a directory named .env, where the service's variables have to go.",
                 "Rename the directory, or remove the service's environment variables.",
             ));
         }
@@ -81,6 +81,7 @@ pub(super) fn lay_out(tree: &dyn Tree, named: Option<&str>, env: &[EnvVar], effo
         notices::key_files(tree.entries(), &excludes, effort)?,
         notices::submodules(tree.entries(), &excludes, effort)?,
         notices::lfs_pointers(tree, &excludes, effort)?,
+        notices::missing_secrets(&instructions, &dotenv.secrets),
     ];
     notes.extend(warnings.into_iter().flatten().map(|warning| (LogType::Warning, warning)));
     let mounts_secrets = instructions.mounts_secrets();

@@ -1,9 +1,12 @@
 //! PURE: what a user should know about the tree that goes into a build.
 
+use std::collections::BTreeSet;
+
 use super::excludes::Excludes;
 use super::ignore::{Effort, Spent};
-use super::{Tree, dockerfile, shown};
+use super::{Instructions, Tree, dockerfile, shown};
 use crate::protocol::Failure;
+use crate::secrets::SecretString;
 use crate::source::{EntryKind, TreeEntry};
 
 /// So many paths are named in one line.
@@ -90,6 +93,16 @@ pub(super) fn lfs_pointers(tree: &dyn Tree, excludes: &Excludes, effort: &Effort
             "Git LFS files are not fetched; in the build these are the small pointer files that Git keeps in their place: {list}."
         )
     }))
+}
+
+/// One line that names the secrets that RUN steps mount and the job does not have: such a mount is left out without a word, and the step
+/// fails for want of it.
+pub(super) fn missing_secrets(instructions: &Instructions, secrets: &[(String, SecretString)]) -> Option<String> {
+    let is_missing = |name: &&str| !name.contains('$') && !secrets.iter().any(|(id, _)| id == name);
+    let missing: BTreeSet<&str> = instructions.secret_names().filter(is_missing).collect();
+    named(missing.into_iter()).map(|list| {
+        format!("The Dockerfile mounts secrets that the job has no variable for, so their files are not there: {list}. Add variables of those names to the service.")
+    })
 }
 
 /// "a, b and 3 more"; `None` where there are none.

@@ -256,6 +256,15 @@ fn an_ssh_mount_is_told() {
 }
 
 #[test]
+fn a_secret_that_a_step_mounts_and_the_job_does_not_have_is_told() {
+    let steps = "FROM x\nRUN --mount=type=secret,id=NPM_TOKEN npm ci\nRUN --mount=id=env,type=secret --mount=type=secret,id=OTHER true\n# RUN --mount=type=secret,id=OLD x";
+    let tree = MadeTree::new().file("Dockerfile", steps);
+    let warning = notes(&tree.lay_out(None, &[("OTHER", "x")]).unwrap(), LogType::Warning);
+    assert!(warning.contains("are not there: NPM_TOKEN. Add"), "{warning}");
+    assert!(notes(&tree.lay_out(None, &[("OTHER", "x"), ("NPM_TOKEN", "y")]).unwrap(), LogType::Warning).is_empty());
+}
+
+#[test]
 fn the_want_of_history_is_told() {
     let tree = MadeTree::new().file("Dockerfile", "FROM x\nCOPY .git .git");
     assert!(notes(&tree.lay_out(None, &[]).unwrap(), LogType::Info).contains(".git"));

@@ -57,7 +57,13 @@ pub fn enough(spaces: &[Space], floor: u64) -> Result<(), Failure> {
     let Some(short) = spaces.iter().filter(|space| space.free < floor).min_by_key(|space| space.free) else {
         return Ok(());
     };
-    let code = if short.name == WORK_DIR { Code::WorkerDiskFull } else { Code::EngineDiskFull };
+    let (code, way_out) = match short.name == WORK_DIR {
+        true => (
+            Code::WorkerDiskFull,
+            "Free space on that disk, set WORK_DIR to another one, or lower GIT_CACHE_MAX or MIN_FREE_DISK.",
+        ),
+        false => (Code::EngineDiskFull, "Free disk space (docker system prune), lower BUILD_CACHE_MAX, or lower MIN_FREE_DISK."),
+    };
     Err(Failure::new(
         code,
         format!(
@@ -67,7 +73,7 @@ pub fn enough(spaces: &[Space], floor: u64) -> Result<(), Failure> {
             size(short.free),
             size(floor)
         ),
-        "Free disk space (docker system prune), lower BUILD_CACHE_MAX, or lower MIN_FREE_DISK.",
+        way_out,
     ))
 }
 

@@ -22,6 +22,9 @@ const SETTLES: [Duration; 3] = [Duration::from_millis(200), Duration::from_milli
 /// So many of the largest images are named.
 const NAMED_IMAGES: usize = 5;
 
+/// A step that removed less changes nothing that the operator has to know.
+const WORTH_A_LINE: u64 = 1 << 20;
+
 /// What can be removed, and where it is measured.
 pub(super) struct Stores<'a> {
     pub(super) engine: &'a Docker,
@@ -61,7 +64,9 @@ impl Stores<'_> {
             if gone > 0 {
                 spaces = self.measure_after(gone, &before).await?;
                 measured(&spaces);
-                say(step, gone, had, &before, &spaces, &shortage);
+                if gone >= WORTH_A_LINE {
+                    say(step, gone, had, &before, &spaces, &shortage);
+                }
             }
             removed += gone;
         }

@@ -56,4 +56,10 @@ impl Producer {
         self.link.command(&publish).await?;
         Ok(found)
     }
+    /// Whether the worker renews its lease. `true` also where Redis does not say.
+    pub async fn is_alive(&self, worker: &str) -> bool {
+        let mut lease = redis::cmd("EXISTS");
+        lease.arg(self.keys.lease(worker));
+        !matches!(self.link.command(&lease).await, Ok(redis::Value::Int(0)))
+    }
 }

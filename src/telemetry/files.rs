@@ -14,11 +14,17 @@ const KEPT_FILES: usize = 14;
 
 /// Asks for the log files to be opened again with the next line. Without LOG_DIR it does nothing.
 #[derive(Clone, Default)]
-pub struct Reopen(Arc<AtomicBool>);
+pub struct Reopen {
+    wanted: Arc<AtomicBool>,
+    /// LOG_DIR is set, and its file was opened.
+    has_files: Arc<AtomicBool>,
+}
 
 impl Reopen {
-    pub fn ask(&self) {
-        self.0.store(true, Ordering::Release);
+    /// `false`: there are no files.
+    pub fn ask(&self) -> bool {
+        self.wanted.store(true, Ordering::Release);
+        self.has_files.load(Ordering::Acquire)
     }
 }
 
@@ -31,17 +37,19 @@ pub(super) struct LogFiles {
 
 impl LogFiles {
     pub(super) fn open(dir: &Path, reopen: Reopen) -> Result<Self, TelemetryError> {
-        Ok(Self { appender: appender(dir)?, dir: dir.to_owned(), reopen })
+        let appender = appender(dir)?;
+        reopen.has_files.store(true, Ordering::Release);
+        Ok(Self { appender, dir: dir.to_owned(), reopen })
     }
 }
 
 impl Write for LogFiles {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.reopen.0.load(Ordering::Acquire) {
+        if self.reopen.wanted.load(Ordering::Acquire) {
             // Where that fails the lines go to the file that is open, and the next line tries again.
             if let Ok(appender) = appender(&self.dir) {
                 self.appender = appender;
-                self.reopen.0.store(false, Ordering::Release);
+                self.reopen.wanted.store(false, Ordering::Release);
             }
         }
         self.appender.write(line)

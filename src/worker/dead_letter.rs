@@ -1,6 +1,7 @@
 //! PURE: what the dead letter list keeps of a job: the reason, and the payload with everything masked that may be a secret.
 
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::protocol::{DeploymentId, Failure, is_special};
 
@@ -57,7 +58,10 @@ fn mask_value(value: &mut Value, public: bool) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                mask_value(value, PUBLIC_FIELDS.contains(&key.as_str()));
+                match value {
+                    Value::String(text) if key == "url" => *text = public_url(text),
+                    _ => mask_value(value, PUBLIC_FIELDS.contains(&key.as_str())),
+                }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|v| mask_value(v, false)),
@@ -164,6 +168,18 @@ fn public_value(text: &str) -> String {
     if text.contains('@') && text.contains(':') { MASK.into() } else { mask_text(text) }
 }
 
+/// The address of a CUSTOM git server: no secret but for a login in it, which does not belong there, and a query.
+fn public_url(text: &str) -> String {
+    let Some((url, host)) = Url::parse(text).ok().and_then(|url| Some((url.clone(), url.host_str()?.to_owned()))) else {
+        return if text.is_empty() { String::new() } else { MASK.into() };
+    };
+    let has_login = !url.username().is_empty() || url.password().is_some();
+    let login = if has_login { format!("{MASK}@") } else { String::new() };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let rest = if url.query().is_some() || url.fragment().is_some() { MASK } else { "" };
+    format!("{}://{login}{host}{port}{}{rest}", url.scheme(), mask_text(url.path()))
+}
+
 /// Long runs that look like tokens become `***`; ids, words and paths stay readable.
 fn mask_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -265,6 +281,20 @@ mod tests {
             let kept = kept(&format!(r#"{{"repositoryName":"https://octo:hunter2@git.example/x","branch":"main"{end}}}"#));
             assert!(!kept.contains("hunter2") && kept.contains("main"), "{kept}");
         }
+    }
+
+    #[test]
+    fn the_address_of_a_custom_git_server_stays_readable_without_a_login_in_it() {
+        let url = |url: &str| {
+            let kept = kept(&json!({ "gitProvider": { "type": "CUSTOM", "url": url, "password": "hunter22" } }).to_string());
+            let job: Value = serde_json::from_str(&kept).unwrap();
+            assert_eq!(job["gitProvider"]["password"], MASK);
+            job["gitProvider"]["url"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(url("https://git-eu1-prod2.example:8443/team"), "https://git-eu1-prod2.example:8443/team");
+        assert_eq!(url("https://octo:hunter22@git.example/team"), "https://***@git.example/team");
+        assert_eq!(url("https://git.example/team?token=hunter22"), "https://git.example/team***");
+        assert_eq!(url("git.example hunter22"), MASK);
     }
 
     proptest! {

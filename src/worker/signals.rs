@@ -33,8 +33,10 @@ impl Hangups {
     /// Opens the log files again with each. Never returns.
     pub async fn reopen(mut self, files: Reopen) {
         while self.0.recv().await.is_some() {
-            files.ask();
-            tracing::info!("SIGHUP: the files in LOG_DIR are opened again");
+            match files.ask() {
+                true => tracing::info!("SIGHUP: the files in LOG_DIR are opened again"),
+                false => tracing::info!("SIGHUP: nothing to do, for LOG_DIR is not set. A new configuration needs a restart."),
+            }
         }
     }
 }

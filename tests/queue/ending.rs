@@ -33,6 +33,7 @@ pub async fn an_end_that_was_not_sent_yet_is_voided_by_a_cancel() {
     let claim = worker.claim().await;
     assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), Fenced::Stored);
     assert_eq!(producer.cancel(&id("d1")).await.unwrap(), CancelFound::Running { worker: worker.id.clone() });
+    assert!(producer.is_alive(&worker.id).await && !producer.is_alive("a-worker-without-a-lease").await);
     assert!(matches!(worker.notice(5).await, Notice::Cancelled(d) if d == id("d1")));
     assert_eq!(worker.queue.may_post(&claim, Telling::End).await.unwrap(), Fenced::Cancelled);
     assert_eq!(worker.queue.may_post(&claim, Telling::Status).await.unwrap(), Fenced::Cancelled, "no BUILDING either");

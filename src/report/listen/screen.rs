@@ -30,7 +30,7 @@ impl Screen {
             }
             Event::Log { kind, text } => {
                 for text in harmless_lines(text) {
-                    self.line(&mut out, id, number, '|', &self.painted(log_colour(*kind), &text));
+                    self.line(&mut out, id, number, log_mark(*kind), &self.painted(log_colour(*kind), &text));
                 }
             }
             Event::Missed { events } => {
@@ -61,6 +61,15 @@ fn status_colour(status: Status) -> &'static str {
     }
 }
 
+/// Warnings and errors are found without colours too.
+fn log_mark(kind: LogType) -> char {
+    match kind {
+        LogType::Stdout | LogType::Stderr | LogType::Info => '|',
+        LogType::Warning => 'W',
+        LogType::Error => 'E',
+    }
+}
+
 fn log_colour(kind: LogType) -> &'static str {
     match kind {
         LogType::Stdout | LogType::Stderr => "",
@@ -83,6 +92,13 @@ mod tests {
         let event = Event::Log { kind: LogType::Stdout, text: "one\ntwo\n".into() };
         let out = Screen { colours: false }.render(&id(), 0, &event);
         assert_eq!(out, "dpl_8f3k2            | one\ndpl_8f3k2            | two\n");
+    }
+
+    #[test]
+    fn a_warning_and_an_error_have_a_mark_where_there_are_no_colours() {
+        let shown = |kind| Screen { colours: false }.render(&id(), 0, &Event::Log { kind, text: "one\ntwo".into() });
+        assert_eq!(shown(LogType::Warning), "dpl_8f3k2            W one\ndpl_8f3k2            W two\n");
+        assert_eq!(shown(LogType::Error), "dpl_8f3k2            E one\ndpl_8f3k2            E two\n");
     }
 
     #[test]
