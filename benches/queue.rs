@@ -56,6 +56,7 @@ async fn run(jobs: usize, concurrency: usize) {
         password: None,
         database: 0,
         tls: None,
+        mode: slipway::config::QueueMode::Leases,
         queue_name: "builder-queue".into(),
         cancel_channel: "builder:cancel".into(),
         max_job_bytes: 4 << 20,

@@ -41,6 +41,7 @@ pub const KEYS: &[Key] = &[
     open("redis.db", "REDIS_DB"),
     open("redis.tls", "REDIS_TLS"),
     open("redis.tls_ca_file", "REDIS_TLS_CA_FILE"),
+    open("redis.mode", "REDIS_MODE"),
     open("redis.queue_name", "REDIS_QUEUE_NAME"),
     open("redis.cancel_channel_name", "REDIS_CANCEL_CHANNEL_NAME"),
     open("redis.max_job_bytes", "MAX_JOB_BYTES"),

@@ -34,7 +34,7 @@ pub use keys::{KEYS, Key};
 pub use layers::DEFAULT_TOML;
 pub use loaded::{Entry, Loaded, Settings, SingleBuildConfig};
 pub use logging::{LogFormat, LoggingConfig};
-pub use queue::QueueConfig;
+pub use queue::{QueueConfig, QueueMode};
 pub use redis_tls::TlsTrust;
 pub use registry::{AwsKeys, EcrConfig, GenericRegistryConfig, RegistryConfig};
 pub use surroundings::{SYSTEM_FILE, Surroundings, TerminalHints, named_variable, names_a_proxy};

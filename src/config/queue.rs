@@ -12,6 +12,15 @@ use super::redis_url::{RedisUrl, database};
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 6379;
 
+/// `REDIS_MODE`: what stands in Redis while a job is in work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueMode {
+    /// The job, under a lease: when its worker dies another one builds it.
+    Leases,
+    /// Nothing: jobs are popped, and one whose worker is killed is lost. For a Redis or a user that can do no more than that.
+    Plain,
+}
+
 #[derive(Debug, Clone)]
 pub struct QueueConfig {
     /// `REDIS_URL` or `REDIS_HOST`, default 127.0.0.1. An IPv6 address stands without brackets.
@@ -26,6 +35,8 @@ pub struct QueueConfig {
     pub database: u32,
     /// `rediss://` in `REDIS_URL`, or `REDIS_TLS`; whom to trust by `REDIS_TLS_CA_FILE`. `None`: no TLS.
     pub tls: Option<TlsTrust>,
+    /// `REDIS_MODE`, default leases.
+    pub mode: QueueMode,
     /// `REDIS_QUEUE_NAME`, default builder-queue.
     pub queue_name: String,
     /// `REDIS_CANCEL_CHANNEL_NAME`, default builder:cancel.
@@ -37,6 +48,7 @@ pub struct QueueConfig {
 impl QueueConfig {
     pub(super) fn read(r: &mut Reader) -> Option<Self> {
         let server = Server::read(r);
+        let mode = r.parsed("REDIS_MODE", mode);
         let queue_name = r.parsed("REDIS_QUEUE_NAME", queue_name);
         let cancel_channel = r.parsed("REDIS_CANCEL_CHANNEL_NAME", whole);
         let max_job_bytes = r.size("MAX_JOB_BYTES", 1024, "is less than 1 KiB; no job would fit");
@@ -48,6 +60,7 @@ impl QueueConfig {
             password: server.password,
             database: server.database,
             tls: server.tls,
+            mode: mode?,
             queue_name: queue_name?,
             cancel_channel: cancel_channel?,
             max_job_bytes: usize::try_from(max_job_bytes?).unwrap_or(usize::MAX),
@@ -225,6 +238,14 @@ pub(super) fn redis_host(text: &str) -> Result<String, &'static str> {
         return Err("is not a host name or address");
     }
     Ok(text.to_owned())
+}
+
+fn mode(text: &str) -> Result<QueueMode, &'static str> {
+    match text {
+        "leases" => Ok(QueueMode::Leases),
+        "plain" => Ok(QueueMode::Plain),
+        _ => Err("is neither leases nor plain"),
+    }
 }
 
 /// All other keys carry the queue's hash tag. A name with one tag of its own lends it; other braces would put the keys in different slots.

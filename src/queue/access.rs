@@ -7,11 +7,11 @@ use super::keys::Keys;
 use super::link::Link;
 use super::script::{Call, PROBE};
 
-/// Every command that the worker and the producer's side send, or run in a script; BLPOP where another right is missing.
+/// Every command that the worker and the producer's side send, or run in a script.
 pub const COMMANDS: &[&str] = &[
     "auth",
     "blmove",
-    // the plain way, where another right is lacking
+    // with REDIS_MODE=plain
     "blpop",
     "del",
     "eval",

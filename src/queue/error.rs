@@ -14,6 +14,11 @@ pub enum QueueError {
     /// The login is right, but the user lacks a right that the protocol needs.
     #[error("Redis at {address} does not allow its user what the queue needs: {cause}. Grant it: {rule}")]
     NoRights { address: String, cause: String, rule: String },
+    /// What the protocol needs and this server or user does not have. It is tried again: rights may be granted.
+    #[error(
+        "Redis at {address} lacks what the queue needs: {lacking}. {cure} Or set REDIS_MODE=plain; then a job whose worker is killed is lost."
+    )]
+    Lacking { address: String, lacking: String, cure: String },
     /// The server has no such command: it was renamed (`rename-command`), or something else than Redis stands there.
     #[error(
         "Redis at {address} lacks a command that the queue needs: {cause}. Take its rename-command away, or point REDIS_URL at a Redis that has it."

@@ -57,7 +57,7 @@ use self::link::Link;
 use self::memory::Memory;
 use self::plain::Plain;
 use self::shared::{Shared, SharedRef};
-use crate::config::QueueConfig;
+use crate::config::{QueueConfig, QueueMode};
 use crate::protocol::{DeploymentId, Outcome};
 
 /// Notices that wait for the worker. Where there is no room they are given at the next look: none is lost.
@@ -72,14 +72,14 @@ pub struct Queue {
 
 enum Mode {
     Scripts(SharedRef),
-    /// Without the rights or the version for the protocol.
+    /// `REDIS_MODE=plain`.
     Plain(Arc<Plain>),
 }
 
 /// What `slipway check` tells of a Redis.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Commands and keys that the user may not use.
+    /// Commands that the server does not have or the user may not use, and that the queue works without.
     pub lacking: Vec<String>,
     /// The ACL rule that grants all that is needed.
     pub rule: String,
@@ -88,34 +88,31 @@ pub struct Findings {
 }
 
 impl Queue {
-    /// Connects, checks version and rights (says once what is lost without them), takes the lease (takes it over at once when it
+    /// Connects, checks version and rights (unless `REDIS_MODE` is plain), takes the lease (takes it over at once when it
     /// is the own earlier one), requeues nothing yet. `post_timeout`: how long one post to the dashboard may take (`API_TIMEOUT`);
     /// so long after an older attempt's lease is gone a newer one's BUILDED waits.
     ///
     /// # Errors
-    /// When Redis cannot be reached or refuses; it may be called again. [`QueueError::IdentityTaken`] when another process
+    /// When Redis cannot be reached or refuses; it may be called again. [`QueueError::Lacking`] when its version or its user's rights
+    /// do not suffice: it names the ACL rule, or the version. [`QueueError::IdentityTaken`] when another process
     /// renews this worker's lease, [`QueueError::Name`] for a queue name that cannot be used: calling again does not help.
     pub async fn connect(config: &QueueConfig, identity: WorkerIdentity, post_timeout: Duration) -> Result<Queue, QueueError> {
         let keys = Keys::of(&config.queue_name)?;
         let dial = Dial::new(config, rule(&keys, &config.cancel_channel))?;
-        let findings = inspect(&Link::new(dial.clone()), &keys, &dial).await?;
+        let cancel_channel = config.cancel_channel.clone();
+        let findings = inspect(config.mode, &keys, &dial).await?;
         for advice in &findings.advice {
             warn!("{advice}");
         }
-        let cancel_channel = config.cancel_channel.clone();
-        let (needed, dispensable): (Vec<_>, Vec<_>) =
-            findings.lacking.into_iter().partition(|l| access::lost_without(l).is_none());
-        if !needed.is_empty() {
-            let lacking = needed.join(", ");
-            warn!("{} lacks for the queue's protocol: {lacking}. {} Grant it: {}", dial.address, plain::LOST, dial.rule);
+        if config.mode == QueueMode::Plain {
             let plain = Plain::new(dial.clone(), keys, config.max_job_bytes);
             return Ok(Queue { mode: Mode::Plain(Arc::new(plain)), dial, cancel_channel });
         }
-        if !dispensable.is_empty() {
+        if !findings.lacking.is_empty() {
             warn!(
                 "{} does not have these commands, or its user may not use them: {}. The queue works without them. Grant: {}",
                 dial.address,
-                losses(&dispensable),
+                losses(&findings.lacking),
                 dial.rule
             );
         }
@@ -130,11 +127,11 @@ impl Queue {
     /// Looks at version, rights and settings, for `slipway check`. Changes nothing but a key of its own, which is removed again.
     ///
     /// # Errors
-    /// When Redis cannot be reached or refuses the login.
+    /// When Redis cannot be reached, refuses the login, or lacks what the queue needs.
     pub async fn check(config: &QueueConfig) -> Result<Findings, QueueError> {
         let keys = Keys::of(&config.queue_name)?;
         let dial = Dial::new(config, rule(&keys, &config.cancel_channel))?;
-        inspect(&Link::new(dial.clone()), &keys, &dial).await
+        inspect(config.mode, &keys, &dial).await
     }
     /// Starts the lease keeper, the cancel subscription and the reaper on `control`, tracked by `tasks`; they end with `stop`, the lease
     /// is released by `release`. The daemon's `control` is a runtime of its own, so that no build holds a renewal up. What touches a disk
@@ -328,16 +325,26 @@ fn losses(commands: &[String]) -> String {
     commands.iter().map(each).collect::<Vec<_>>().join(", ")
 }
 
-async fn inspect(link: &Link, keys: &Keys, dial: &Dial) -> Result<Findings, QueueError> {
+/// What is to be said of this Redis. An error where the worker cannot work with it.
+async fn inspect(mode: QueueMode, keys: &Keys, dial: &Dial) -> Result<Findings, QueueError> {
+    let link = Link::new(dial.clone());
     let (server, _) = link.session().await?;
     if server.is_replica {
         return Err(dial.said("READONLY: its role is replica"));
     }
     let mut findings = Findings { rule: dial.rule.clone(), advice: server.advice(&dial.address), lacking: Vec::new() };
-    if server.is_too_old() {
-        findings.lacking.push("Redis 6.2 or newer (LMOVE and BLMOVE)".to_owned());
+    let lacks = |lacking: String, cure: String| Err(QueueError::Lacking { address: dial.address.clone(), lacking, cure });
+    if mode == QueueMode::Plain {
+        findings.advice.push(plain::LOST.to_owned());
+    } else if server.is_too_old() {
+        return lacks("LMOVE and BLMOVE".to_owned(), "Use Redis 6.2 or newer, or Valkey.".to_owned());
     } else {
-        findings.lacking = access::lacking(link, keys).await?;
+        let lacking = access::lacking(&link, keys).await?;
+        let (needed, dispensable): (Vec<_>, Vec<_>) = lacking.into_iter().partition(|l| access::lost_without(l).is_none());
+        if !needed.is_empty() {
+            return lacks(needed.join(", "), format!("Grant it: {}", dial.rule));
+        }
+        findings.lacking = dispensable;
     }
     Ok(findings)
 }

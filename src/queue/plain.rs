@@ -1,5 +1,5 @@
-//! The plain way, for a Redis that is too old or a user without the rights: jobs are popped, and nothing stands in Redis while
-//! they are in work. What is lost by that is said once, at the start.
+//! `REDIS_MODE=plain`, for a Redis or a user that can do no more: jobs are popped (`BLPOP`), and nothing stands in Redis while they are
+//! in work. What is lost by that is logged once, at the start.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ use super::trouble::Trouble;
 use crate::protocol::{DeploymentId, Outcome, ServiceId};
 
 /// What a user has to know who works this way.
-pub(super) const LOST: &str = "Working the plain way (BLPOP): a job whose worker is killed is lost, a second worker's end may contradict the \
+pub(super) const LOST: &str = "REDIS_MODE is plain (BLPOP): a job whose worker is killed is lost, a second worker's end may contradict the \
      first one's, and a cancel reaches a job only if this worker hears it.";
 
 const BLOCK: Duration = Duration::from_secs(1);

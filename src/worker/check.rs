@@ -85,7 +85,7 @@ async fn redis(config: &Config) -> Finding {
     let state = within(Queue::check(&config.queue)).await.map(|Findings { lacking, rule, mut advice }| {
         if !lacking.is_empty() {
             advice.push(format!(
-                "It does not have, or this user may not use: {}. The rule that it needs: {rule}",
+                "It does not have, or this user may not use: {}. The queue works without. The rule that grants it: {rule}",
                 lacking.join(", ")
             ));
         }

@@ -127,6 +127,7 @@ impl Redis {
             password: None,
             database: 0,
             tls: None,
+            mode: slipway::config::QueueMode::Leases,
             queue_name: "q".into(),
             cancel_channel: "builder:cancel".into(),
             max_job_bytes: 64 << 10,

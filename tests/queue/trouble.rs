@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use slipway::config::QueueConfig;
+use slipway::config::{QueueConfig, QueueMode};
 use slipway::protocol::Code;
 use slipway::queue::{
     CancelFound, Claim, ClaimFate, Fenced, GateState, Keys, Notice, Producer, Queue, QueueError, Standing, Telling,
@@ -209,18 +209,23 @@ async fn end_cancelled(worker: &Worker, claim: &Claim) {
 }
 
 #[tokio::test]
-async fn without_a_right_the_check_names_it_and_the_worker_works_the_plain_way() {
+async fn without_a_right_the_worker_does_not_start_and_names_the_rule_that_grants_it() {
     let redis = Redis::start().await;
     let config = user(&redis, &["-lmove"]).await;
-    let findings = Queue::check(&config).await.unwrap();
-    assert_eq!(findings.lacking, ["lmove"]);
-    assert!(findings.rule.contains("+lmove"));
-    let mut worker = Worker::start(&config, tempfile::tempdir().unwrap(), std::time::Duration::from_secs(60)).await;
-    plain_way(&redis, &mut worker).await;
+    let checked = Queue::check(&config).await.unwrap_err();
+    let dir = tempfile::tempdir().unwrap();
+    let (identity, _lock) = WorkerIdentity::open(dir.path()).unwrap();
+    let refused = Queue::connect(&config, identity.clone(), Duration::from_secs(60)).await.err().expect("a right is missing");
+    assert_eq!(refused, checked);
+    let text = refused.to_string();
+    assert!(text.contains("needs: lmove.") && text.contains("+lmove ") && text.contains("REDIS_MODE=plain"), "{text}");
+
+    let _: () = redis.cmd(&["ACL", "SETUSER", "slipway", "+lmove"]).await;
+    assert!(Queue::connect(&config, identity, Duration::from_secs(60)).await.is_ok(), "the right was granted");
 }
 
 #[tokio::test]
-async fn a_user_of_the_predecessor_with_the_list_and_the_channel_alone_still_gets_its_jobs() {
+async fn a_user_of_the_predecessor_with_the_list_and_the_channel_alone_gets_its_jobs_in_the_plain_mode() {
     let redis = Redis::start().await;
     let _: () = redis
         .cmd(&[
@@ -238,7 +243,12 @@ async fn a_user_of_the_predecessor_with_the_list_and_the_channel_alone_still_get
             "+ping",
         ])
         .await;
-    let config = QueueConfig { username: Some("old".into()), password: Some("pw".to_owned().into()), ..redis.config() };
+    let config = QueueConfig {
+        username: Some("old".into()),
+        password: Some("pw".to_owned().into()),
+        mode: QueueMode::Plain,
+        ..redis.config()
+    };
     let mut worker = Worker::start(&config, tempfile::tempdir().unwrap(), std::time::Duration::from_secs(60)).await;
     plain_way(&redis, &mut worker).await;
 }
