@@ -18,7 +18,7 @@ use super::single_build::{BuildFrom, SingleBuild};
 use super::slots::Place;
 use crate::context::ContextStage;
 use crate::exit::Exit;
-use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
+use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner, SharedProbe};
 use crate::peer::{OperatorHosts, Peers};
 use crate::protocol::{
     BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_text,
@@ -131,7 +131,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
         registry,
         peers: Peers::default(),
         operator_hosts,
-        health: HostHealth::default(),
+        health: HostHealth::new(SharedProbe::new(request.config.build.clone())),
     };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();
