@@ -23,6 +23,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// After a sweep that could not remove all, as while the Engine is away; then twice that, and so on.
 const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
+/// How long the first measurement may hold up the start. A disk that needs longer is measured later, and nothing is claimed before.
+const FIRST_MEASURED_WITHIN: Duration = Duration::from_secs(5);
 /// What is kept per service is forgotten when it was not built for so long.
 const FORGET_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -57,7 +59,7 @@ impl Housekeeper {
             live: Live::default(),
             built: Notify::new(),
             short: Notify::new(),
-            no_room: Mutex::new(None),
+            no_room: Mutex::new(Some("No job is claimed: the free disk space has not been measured yet.".to_owned())),
         }
     }
 
@@ -72,6 +74,12 @@ impl Housekeeper {
             Some(why) => Err(why.clone()),
             None => Ok(()),
         }
+    }
+
+    /// The first look, before anything is claimed. Bounded: where it takes too long, [`Self::run`] goes on looking.
+    pub async fn measure_first(&self) {
+        // No error: `room` says why nothing is claimed.
+        tokio::time::timeout(FIRST_MEASURED_WITHIN, self.measure()).await.ok();
     }
 
     /// Removes what no live attempt of this worker owns; whether all of it went.
@@ -111,15 +119,19 @@ impl Housekeeper {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let engine_root = disk::engine_root(&self.engine).await;
-            match disk::measure_all(Some(self.work_dir.clone()), engine_root).await {
-                Ok(spaces) => self.judge(&spaces),
-                Err(error) => {
-                    self.set_room(Some(format!("No job is claimed: the free space of WORK_DIR cannot be measured: {error}")));
-                }
-            }
+            self.measure().await;
             if self.room().is_err() {
                 self.short.notify_one();
+            }
+        }
+    }
+
+    async fn measure(&self) {
+        let engine_root = disk::engine_root(&self.engine).await;
+        match disk::measure_all(Some(self.work_dir.clone()), engine_root).await {
+            Ok(spaces) => self.judge(&spaces),
+            Err(error) => {
+                self.set_room(Some(format!("No job is claimed: the free space of WORK_DIR cannot be measured: {error}")));
             }
         }
     }

@@ -15,7 +15,6 @@ use super::engine::{open_connection, takes_requests};
 use super::failure::{engine_error, engine_lost};
 use super::filesync::{ContextFiles, Sent};
 use super::labels;
-use super::probe::probe;
 use super::registries::AnsweredHosts;
 use super::request::{BuildRequest, attempt_filter, build_query, source_labels};
 use super::services::{PullCredentialsService, SecretsService};
@@ -171,11 +170,6 @@ impl DockerfileStage {
         let asked = timeout(ANSWERS_WITHIN, takes_requests(&self.config.engine_socket, &tasks)).await;
         tasks.end().await;
         asked.unwrap_or(false)
-    }
-
-    /// Whether the Engine runs a step of our own.
-    pub async fn runs_a_step(&self) -> bool {
-        probe(&self.config).await.is_ok()
     }
 
     /// Removes this build's untagged image when nothing else needs it (after the push, or when the job was cancelled),

@@ -41,7 +41,7 @@ pub use dockerfile_images::images_of;
 pub use engine::connect_engine;
 pub use exposure::exposure_warnings;
 pub use log_limits::log_limits;
-pub use probe::{Probed, probe};
+pub use probe::{Probed, SharedProbe, probe};
 pub use process_mark::{Life, ProcessMark};
 pub use size_limits::image_within;
 

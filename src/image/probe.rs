@@ -2,13 +2,14 @@
 //! and a network. It needs no image: its only file is a program of a hundred bytes, made here.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 use url::form_urlencoded::Serializer;
 
 use super::engine::{connect_engine, error_message};
@@ -20,6 +21,8 @@ use crate::protocol::Failure;
 
 /// A step takes well under a second. An Engine that needs so long for one builds nothing.
 const WITHIN: Duration = Duration::from_secs(60);
+/// A probe's answer counts for all who ask within this time.
+const COUNTS_FOR: Duration = Duration::from_secs(5);
 /// What the program ends with. A step that fails is kept in no cache and leaves no image, so that each probe runs it anew.
 const EXIT_CODE: u8 = 42;
 const DOCKERFILE: &str = "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\"]\n";
@@ -30,6 +33,39 @@ pub enum Probed {
     Ran,
     /// There is no program for BUILD_PLATFORM.
     NotTried,
+}
+
+/// The probe of one worker. Many jobs fail at once on a broken host: one step answers all of them.
+pub struct SharedProbe {
+    config: BuildConfig,
+    /// When the last one ended, and what it found. Held while one runs.
+    last: Mutex<Option<(Instant, Result<Probed, Failure>)>>,
+}
+
+impl SharedProbe {
+    pub fn new(config: BuildConfig) -> Self {
+        Self { config, last: Mutex::default() }
+    }
+
+    /// What the last one found, where that is recent; else what one finds now.
+    pub async fn recent(&self) -> Result<Probed, Failure> {
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((at, found)) if at.elapsed() < COUNTS_FOR => found.clone(),
+            _ => self.run(&mut last).await,
+        }
+    }
+
+    /// What one finds that begins now.
+    pub async fn anew(&self) -> Result<Probed, Failure> {
+        self.run(&mut *self.last.lock().await).await
+    }
+
+    async fn run(&self, last: &mut Option<(Instant, Result<Probed, Failure>)>) -> Result<Probed, Failure> {
+        let found = probe(&self.config).await;
+        *last = Some((Instant::now(), found.clone()));
+        found
+    }
 }
 
 /// Runs the step. `Err`: why the Engine cannot, and what to do.

@@ -86,6 +86,20 @@ pub enum Telling {
     Status,
     /// The end that was stored.
     End,
+    /// Nothing: the dashboard refuses this end alone, and has answered each post of it. A newer deployment's BUILDED need not wait for it
+    /// until the next try is asked for.
+    RefusedEnd,
+}
+
+/// How many attempts of a job failed by their host's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostFaults {
+    /// This one included.
+    Counted(u32),
+    /// Redis has no record of the job, so it counts anew.
+    Unknown,
+    /// The claim is another worker's, or nothing is counted at all.
+    NotOurs,
 }
 
 /// What the outcome script said.

@@ -31,13 +31,13 @@ pub(super) enum Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Claiming {
     token: u64,
-    pending: Option<Pending>,
+    pub(super) pending: Option<Pending>,
     window: Window,
 }
 
 /// A call whose reply was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pending {
+pub(super) enum Pending {
     /// Who claims next gets what it took.
     Asked(Wanted),
     /// What it took was asked to go back to the queue, and may have gone: nobody gets it any more.
@@ -96,16 +96,27 @@ impl Shared {
             // The repeated token may answer with a job to build: that one is for who asks for any.
             return Ok(Taken::Nothing);
         }
+        let forgets = self.forgets.load(Ordering::SeqCst);
         let taken = self.ask_claim(&mut claiming, wanted).await?;
         match &taken {
             // This says nothing of a claim whose reply was lost before the lease ran out: the same token asks again.
             Taken::NotOwner => return Ok(taken),
-            Taken::Claim(claim) => self.live.begin(claim),
+            Taken::Claim(claim) => self.hand_over(claim, forgets),
             Taken::Nothing | Taken::Again => {}
         }
         // From here on nothing waits: the caller gets it.
         claiming.pending = None;
         Ok(taken)
+    }
+
+    /// `forgets`: of before it was asked for.
+    pub(super) fn hand_over(&self, claim: &Claim, forgets: u64) {
+        self.live.begin(claim);
+        // In this order: whoever writes the records again counts first and copies the list of attempts then.
+        if self.forgets.load(Ordering::SeqCst) != forgets {
+            self.restore_again.store(true, Ordering::SeqCst);
+            self.lease_doubted.notify_one();
+        }
     }
 
     /// The script's answer to the present token. The claim stays pending.
@@ -207,38 +218,6 @@ impl Shared {
         }
         self.has_resumed.store(true, Ordering::Release);
         Ok(claims)
-    }
-
-    /// What an older snapshot of Redis put into this worker's list, and nobody here works on, goes back to the queue.
-    pub(super) async fn return_unknown(&self) -> Result<(), QueueError> {
-        let mut claiming = self.claiming.lock().await;
-        claiming.pending = None;
-        self.give_back_unknown().await
-    }
-
-    /// What lies in this worker's list though nobody here has it: a request took it that was held up on its way, when its caller had
-    /// long asked again. It goes back to the queue.
-    pub(super) async fn return_unheard(&self) -> Result<(), QueueError> {
-        let claiming = self.claiming.lock().await;
-        if claiming.pending.is_some() || !self.has_resumed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let held = self.link.command(redis::cmd("LLEN").arg(&self.claimed)).await?;
-        match usize::from_redis_value(held) {
-            Ok(held) if held > self.live.len() => self.give_back_unknown().await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Nothing is claimed meanwhile: the caller holds `claiming`.
-    async fn give_back_unknown(&self) -> Result<(), QueueError> {
-        let unknown = self.unknown_claims(true).await?;
-        // What names no job goes back too: who claims it next puts it into the dead letter list.
-        let nameless = self.live.unknown_nameless(unknown.iter());
-        for claim in unknown.iter().filter(|c| c.deployment.is_some()).chain(nameless) {
-            self.ask_give_back(claim, "1").await?;
-        }
-        Ok(())
     }
 
     /// Whether the server started without data, where it tells: a snapshot can be older than the epoch key. `None`: it does not tell.

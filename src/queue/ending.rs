@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::attempt::{Acknowledged, Claim, Fenced, Telling};
+use super::attempt::{Acknowledged, Claim, ClaimFate, Fenced, HostFaults, Telling};
 use super::error::QueueError;
 use super::script::{Answer, Call, FINISH, GIVE_BACK, HOST_FAULT, MAY_POST, OUTCOME};
 use super::shared::Shared;
@@ -62,6 +62,10 @@ impl Shared {
 
     pub(super) async fn may_post(&self, claim: &Claim, telling: Telling) -> Result<Fenced, QueueError> {
         let Some(id) = &claim.deployment else { return Ok(Fenced::Stored) };
+        // An end that an earlier process stored may have been posted by it, with no answer yet.
+        if telling == Telling::RefusedEnd && !matches!(claim.fate, ClaimFate::Build | ClaimFate::BuildAlone) {
+            return Ok(Fenced::Stored);
+        }
         let mut answer = self.ask_may_post(claim, id, telling).await?;
         if is_gone(&answer) {
             self.recognised().await?;
@@ -101,7 +105,11 @@ impl Shared {
             .arg(&cancelled)
             .arg(&superseded)
             .arg(if knows { "1" } else { "" })
-            .arg(if telling == Telling::End { "1" } else { "" });
+            .arg(match telling {
+                Telling::Status => "",
+                Telling::End => "1",
+                Telling::RefusedEnd => "refused",
+            });
         self.link.run(call).await
     }
 
@@ -199,15 +207,27 @@ impl Shared {
         self.link.run(self.of_claim(call, claim).arg(without_record).arg(&self.identity.host)).await
     }
 
-    pub(super) async fn count_host_fault(&self, claim: &Claim) -> Result<u32, QueueError> {
+    pub(super) async fn count_host_fault(&self, claim: &Claim) -> Result<HostFaults, QueueError> {
+        let mut answer = self.ask_host_fault(claim).await?;
+        if answer.text(0) == "missing" {
+            self.recognised().await?;
+            answer = self.ask_host_fault(claim).await?;
+        }
+        Ok(match answer.number(0).and_then(|n| u32::try_from(n).ok()) {
+            None if answer.text(0) == "missing" => HostFaults::Unknown,
+            None | Some(0) => HostFaults::NotOurs,
+            Some(n) => HostFaults::Counted(n),
+        })
+    }
+
+    async fn ask_host_fault(&self, claim: &Claim) -> Result<Answer, QueueError> {
         let call = Call::of(&HOST_FAULT)
             .keys(&[&self.keys.jobs])
             .arg(claim.deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default())
             .arg(self.worker())
             .number(claim.attempt.into())
             .number(claim.seq);
-        let answer = self.link.run(call).await?;
-        Ok(answer.number(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0))
+        self.link.run(call).await
     }
 
     /// Before anything is called lost: is this the Redis that the records were seen in? If not they are written again.

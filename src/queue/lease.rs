@@ -203,6 +203,12 @@ impl Shared {
     /// Looks at the records of all attempts, and at what was cancelled while it waited. Also after each (re)subscription.
     pub(super) async fn look_after(&self, notices: &Sender<Notice>) -> Result<(), QueueError> {
         self.look(notices).await?;
+        if self.unknown_due.swap(false, Ordering::SeqCst)
+            && let Err(e) = self.return_unknown().await
+        {
+            self.unknown_due.store(true, Ordering::SeqCst);
+            return Err(e);
+        }
         self.take_cancelled(notices).await?;
         self.take_crashes_back().await?;
         self.return_pending().await?;

@@ -35,7 +35,9 @@ mod wake;
 mod window;
 
 pub use access::{COMMANDS, rule};
-pub use attempt::{Acknowledged, Adopted, CancelFound, Claim, ClaimFate, Fenced, Notice, Standing, TakenOver, Telling};
+pub use attempt::{
+    Acknowledged, Adopted, CancelFound, Claim, ClaimFate, Fenced, HostFaults, Notice, Standing, TakenOver, Telling,
+};
 pub use error::QueueError;
 pub use gate::{Gate, GateState};
 pub use identity::{IdentityError, IdentityLock, WorkerIdentity, host_key};
@@ -284,16 +286,15 @@ impl Queue {
             Mode::Plain(plain) => plain.give_back(claim).await,
         }
     }
-    /// Counts an attempt that failed by its host's fault: how many of the job's did, this one included. 0: that is not known, or the
-    /// claim is another worker's. Idempotent.
+    /// Counts an attempt that failed by its host's fault. Idempotent.
     ///
     /// # Errors
     /// When Redis does not answer within 5 s, or refuses; it may be repeated.
-    pub async fn count_host_fault(&self, claim: &Claim) -> Result<u32, QueueError> {
+    pub async fn count_host_fault(&self, claim: &Claim) -> Result<HostFaults, QueueError> {
         match &self.mode {
             Mode::Scripts(shared) => shared.count_host_fault(claim).await,
             // Without records nothing can be counted.
-            Mode::Plain(_) => Ok(0),
+            Mode::Plain(_) => Ok(HostFaults::NotOurs),
         }
     }
     /// Removes the claim and notes it in the dead letter list (the last 1,000 stay): `note` is JSON (reason, redacted head of the

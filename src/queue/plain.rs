@@ -153,7 +153,7 @@ impl Plain {
         match state.running.get_mut(id) {
             Some(cancelled) if *cancelled => {
                 // What a status is told says nothing for the end behind it.
-                *cancelled = telling == Telling::Status;
+                *cancelled = telling != Telling::End;
                 Ok(Fenced::Cancelled)
             }
             _ => Ok(Fenced::Stored),

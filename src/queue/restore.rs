@@ -1,6 +1,7 @@
 //! When Redis has forgotten: records are written again from memory and journal, or what was taken over is let go.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::warn;
@@ -36,34 +37,47 @@ impl Shared {
         }
         *seen = Seen { epoch: Some(now), at };
     }
-    /// Called with each proof of the lease at `at`: where Redis is not the one of before, everything is written again first.
+    /// Called with each proof of the lease at `at`: where Redis is not the one of before, everything is written again first. It waits for
+    /// Redis and for no claim that is under way: the lease depends on it.
     pub(super) async fn recognise(&self, now: Epoch, at: Duration) -> Result<(), QueueError> {
         let _one = self.recognising.lock().await;
         let (before, last) = {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             (seen.epoch.clone(), seen.at)
         };
-        if let Some(before) = before.filter(|b| *b != now) {
-            let emptied = before.value != now.value;
-            if emptied || at.saturating_sub(last) < SHORT_ABSENCE {
-                self.restore_all(emptied).await?;
-                self.return_unknown().await?;
+        let is_emptied = |before: &Epoch| before.value != now.value;
+        match before.filter(|before| *before != now) {
+            Some(before) if is_emptied(&before) || at.saturating_sub(last) < SHORT_ABSENCE => {
+                // A claim that is handed over from here on finds another number than before it was asked for, and asks for a second round.
+                self.forgets.fetch_add(1, Ordering::SeqCst);
+                if is_emptied(&before) {
+                    warn!(
+                        "Redis came back empty: the records of this worker's {} attempts are written again. What was queued there is lost.",
+                        self.live.len()
+                    );
+                }
+                self.restore_all().await?;
+                self.unknown_due.store(true, Ordering::SeqCst);
             }
+            _ if self.restore_again.load(Ordering::SeqCst) => self.restore_all().await?,
+            _ => {}
         }
         self.keep_epoch(now, at);
         Ok(())
     }
 
-    async fn restore_all(&self, emptied: bool) -> Result<(), QueueError> {
-        // Else one might be handed over between the copy of the list and its end, and be neither restored nor given back.
-        let attempts = self.live.all();
-        if emptied {
-            warn!(
-                "Redis came back empty: the records of this worker's {} attempts are written again. What was queued there is lost.",
-                attempts.len()
-            );
+    async fn restore_all(&self) -> Result<(), QueueError> {
+        // Before the copy: what is handed over after it asks again.
+        self.restore_again.store(false, Ordering::SeqCst);
+        let restored = self.restore_attempts().await;
+        if restored.is_err() {
+            self.restore_again.store(true, Ordering::SeqCst);
         }
-        for Attempt { claim, outcome, .. } in &attempts {
+        restored
+    }
+
+    async fn restore_attempts(&self) -> Result<(), QueueError> {
+        for Attempt { claim, outcome, .. } in &self.live.all() {
             let Some(id) = claim.deployment.as_ref().filter(|_| self.live.get(claim).is_some()) else { continue };
             if self.restore(&self.control, id, claim, outcome.as_ref()).await? == "restored" {
                 warn!(deployment_id = %id, attempt = claim.attempt, "Redis had forgotten this attempt; its record is written again.");
@@ -140,5 +154,79 @@ impl Shared {
             "lost" => Ok(None),
             other => Err(self.link.dial.said(&format!("the restore script answered {other:?}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use super::super::attempt::ClaimFate;
+    use super::super::dial::Dial;
+    use super::super::gate::boot_time;
+    use super::super::identity::WorkerIdentity;
+    use super::super::keys::Keys;
+    use super::super::memory::Memory;
+    use super::*;
+    use crate::config::QueueConfig;
+
+    /// A worker that has seen a Redis, which nobody asks here.
+    fn worker(dir: &std::path::Path) -> Shared {
+        let config = QueueConfig {
+            host: "127.0.0.1".into(),
+            port: 1,
+            username: None,
+            password: None,
+            database: 0,
+            tls: None,
+            mode: crate::config::QueueMode::Leases,
+            queue_name: "q".into(),
+            cancel_channel: "cancel".into(),
+            max_job_bytes: 1024,
+        };
+        let (identity, _lock) = WorkerIdentity::open(dir).unwrap();
+        let dial = Dial::new(&config, String::new()).unwrap();
+        let shared = Shared::new(&config, Keys::of("q").unwrap(), &dial, identity, Memory::empty(dir), Duration::ZERO);
+        shared.keep_epoch(epoch("before"), boot_time());
+        shared
+    }
+
+    fn epoch(value: &str) -> Epoch {
+        Epoch { value: value.to_owned(), run_id: None }
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_came_back_empty_is_recognised_while_a_claim_is_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = worker(dir.path());
+        let _claiming = shared.claiming.lock().await;
+        let recognised = shared.recognise(epoch("after"), boot_time()).now_or_never();
+        assert!(matches!(recognised, Some(Ok(()))), "the lease would not be renewed before the claim has its answer");
+        assert!(shared.unknown_due.load(Ordering::SeqCst), "what nobody knows of goes back afterwards");
+    }
+
+    #[tokio::test]
+    async fn a_claim_of_before_that_is_handed_over_afterwards_has_the_records_written_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = worker(dir.path());
+        let asked = shared.forgets.load(Ordering::SeqCst);
+        shared.recognise(epoch("after"), boot_time()).await.unwrap();
+        let claim = Claim {
+            deployment: None,
+            service: None,
+            attempt: 1,
+            seq: 1,
+            payload: Bytes::from_static(b"{}"),
+            fate: ClaimFate::Build,
+            taken_over: None,
+            requeued_by: None,
+        };
+        shared.hand_over(&claim, shared.forgets.load(Ordering::SeqCst));
+        assert!(!shared.restore_again.load(Ordering::SeqCst), "it is of the Redis of now");
+        shared.hand_over(&claim, asked);
+        assert!(shared.restore_again.load(Ordering::SeqCst));
+        shared.recognise(epoch("after"), boot_time()).await.unwrap();
+        assert!(!shared.restore_again.load(Ordering::SeqCst), "done");
     }
 }

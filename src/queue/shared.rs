@@ -1,7 +1,7 @@
 //! What all parts of one worker's queue share: connection, names, identity, the attempts that go on.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
@@ -61,6 +61,12 @@ pub(super) struct Shared {
     pub(super) seen: std::sync::Mutex<Seen>,
     /// One at a time compares Redis with the one that was seen.
     pub(super) recognising: Mutex<()>,
+    /// How often Redis was found to have forgotten. A claim that was asked for before is looked after anew.
+    pub(super) forgets: AtomicU64,
+    /// A claim was handed over while the records were written again, and may have been missed.
+    pub(super) restore_again: AtomicBool,
+    /// After Redis had forgotten: what lies in this worker's list and nobody here has is due to go back.
+    pub(super) unknown_due: AtomicBool,
     pub(super) memory: Memory,
 }
 
@@ -105,6 +111,9 @@ impl Shared {
             left_in_order: false,
             seen: std::sync::Mutex::default(),
             recognising: Mutex::default(),
+            forgets: AtomicU64::new(0),
+            restore_again: AtomicBool::new(false),
+            unknown_due: AtomicBool::new(false),
             memory,
         }
     }

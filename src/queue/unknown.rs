@@ -3,6 +3,10 @@
 //! The list is read in pages of ids, and only what is unknown is asked for, so a thousand open claims cost a thousand calls of the
 //! resume script and sixteen of pages; nobody sends the list of what he knows.
 
+use std::sync::atomic::Ordering;
+
+use redis::FromRedisValue;
+
 use super::attempt::Claim;
 use super::claim::{HEAD_BYTES, Taken};
 use super::error::QueueError;
@@ -58,5 +62,37 @@ impl Shared {
             .arg(if orderly { "1" } else { "" })
             .arg(id);
         self.read(&mut self.link.run(call).await?)
+    }
+
+    /// What an older snapshot of Redis put into this worker's list, and nobody here works on, goes back to the queue.
+    pub(super) async fn return_unknown(&self) -> Result<(), QueueError> {
+        let mut claiming = self.claiming.lock().await;
+        claiming.pending = None;
+        self.give_back_unknown().await
+    }
+
+    /// What lies in this worker's list though nobody here has it: a request took it that was held up on its way, when its caller had
+    /// long asked again. It goes back to the queue.
+    pub(super) async fn return_unheard(&self) -> Result<(), QueueError> {
+        let claiming = self.claiming.lock().await;
+        if claiming.pending.is_some() || !self.has_resumed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let held = self.link.command(redis::cmd("LLEN").arg(&self.claimed)).await?;
+        match usize::from_redis_value(held) {
+            Ok(held) if held > self.live.len() => self.give_back_unknown().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is claimed meanwhile: the caller holds `claiming`.
+    async fn give_back_unknown(&self) -> Result<(), QueueError> {
+        let unknown = self.unknown_claims(true).await?;
+        // What names no job goes back too: who claims it next puts it into the dead letter list.
+        let nameless = self.live.unknown_nameless(unknown.iter());
+        for claim in unknown.iter().filter(|c| c.deployment.is_some()).chain(nameless) {
+            self.ask_give_back(claim, "1").await?;
+        }
+        Ok(())
     }
 }

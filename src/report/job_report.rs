@@ -292,10 +292,11 @@ impl LogSink for JobReport {
 impl Drop for JobReport {
     fn drop(&mut self) {
         self.link.kill.cancel();
-        // The sender writes what is left too when it ends; where it has ended before, what came since is written here. This waits for the
-        // disk: it is the end of a process, for a report that has ended has nothing left.
+        // The sender writes what is left too when it ends; where it has ended before, what came since is written now, beside the runtime.
+        // The end of the process waits for it, for a bounded time.
         if !self.link.journal.is_flushed() {
-            self.link.journal.flush();
+            let link = Arc::clone(&self.link);
+            self.reporter.tasks.spawn_blocking_on(move || link.journal.flush(), &self.runtime);
         }
     }
 }

@@ -68,6 +68,8 @@ struct Course {
     refusals: Refusals,
     /// How much of the end is told.
     extent: Extent,
+    /// A post of the end had no answer: the dashboard may take it yet.
+    end_on_its_way: bool,
     /// Not even a harmless line of this deployment is taken: what is refused is left out at once, so that its end has its turn.
     gives_up_lines: bool,
     /// Tries in a row that the dashboard, or the fence, gave no clear answer to.
@@ -228,7 +230,7 @@ impl Sender {
                 course.refusal = format!("The dashboard answers {status}");
                 if post.kind == LogType::Warning
                     && pieces.is_announcing()
-                    && self.believes(course, refusals::Refusal::Unclear).await
+                    && self.is_believed(course, refusals::Refusal::Unclear).await
                 {
                     tracing::warn!(deployment_id = %self.id, status, "the dashboard refuses every line of this deployment; they are left out");
                     course.gives_up_lines = true;
@@ -286,7 +288,7 @@ impl Sender {
                 self.told(after, None).await;
             }
             Answer::Invalid(_) | Answer::TooLarge | Answer::Failed(_) => {
-                if self.believes(course, refusal_of(&answer)).await {
+                if self.is_believed(course, refusal_of(&answer)).await {
                     tracing::warn!(deployment_id = %self.id, ?status, ?answer, "the dashboard refuses this status for good; it is left out");
                     course.tries = 0;
                     course.refusals.over();
@@ -324,6 +326,7 @@ impl Sender {
         }
         let answer = self.dashboard.post(pass, &self.id, Post::Status(&status_post(&end.outcome, course.extent))).await;
         drop(speaking);
+        course.end_on_its_way |= matches!(answer, Answer::Away { .. } | Answer::NotTheApi { .. });
         if let Next::Over(delivery) = self.weigh(course, &answer) {
             return self.finish(&end, after, delivery).await;
         }
@@ -341,7 +344,12 @@ impl Sender {
 
     /// The end is told with less, or given up, once it is sure that it alone is refused.
     async fn end_refused(&self, course: &mut Course, end: &EndNote, after: Position, answer: &Answer, status: u16) -> Next {
-        if !self.believes(course, refusal_of(answer)).await {
+        let proof = self.proof(course).await;
+        if proof != Proof::None && !course.end_on_its_way && matches!(end.outcome, Outcome::Builded { .. }) {
+            // A newer deployment of the service need not wait for this one. What the fence says counts before the next try.
+            self.ask_fence(Telling::RefusedEnd).await;
+        }
+        if !self.believes(course, refusal_of(answer), proof) {
             return Next::On;
         }
         course.tries = 0;
@@ -354,15 +362,23 @@ impl Sender {
         self.finish(end, after, Delivery::Refused { status }).await
     }
 
-    /// Whether a refusal is this post's own, and not the dashboard's trouble.
-    async fn believes(&self, course: &mut Course, refusal: refusals::Refusal) -> bool {
-        let proof = if course.refusals.is_witnessed(self.dashboard.taken_statuses()) {
+    async fn proof(&self, course: &mut Course) -> Proof {
+        if course.refusals.is_witnessed(self.dashboard.taken_statuses()) {
             Proof::AnotherStatus
         } else if self.dashboard.answers().await {
             Proof::TestPost
         } else {
             Proof::None
-        };
+        }
+    }
+
+    async fn is_believed(&self, course: &mut Course, refusal: refusals::Refusal) -> bool {
+        let proof = self.proof(course).await;
+        self.believes(course, refusal, proof)
+    }
+
+    /// Whether a refusal is this post's own, and not the dashboard's trouble.
+    fn believes(&self, course: &mut Course, refusal: refusals::Refusal, proof: Proof) -> bool {
         let whole = self.pace.refuse_alone_after;
         let after = if course.extent == Extent::Whole { whole } else { whole / 2 };
         course.refusals.believed(Instant::now(), refusal, proof, after)

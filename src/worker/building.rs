@@ -22,7 +22,7 @@ use super::slots::Place;
 use super::stage_limits;
 use super::step::Step;
 use crate::protocol::{Code, DeploymentStatus, Failure, Job, LogSink, LogType, Outcome, safe_text};
-use crate::queue::ClaimFate;
+use crate::queue::{ClaimFate, HostFaults};
 use crate::registry::PushedImage;
 use crate::stage::StageContext;
 
@@ -199,12 +199,12 @@ impl Attempt {
             Err(failure) if health::is_own_fault(&failure) => {
                 let count = || self.shared.queue.count_host_fault(&self.claim);
                 let counted = self.shared.until_redis_answers("a failed attempt's count", count).await;
-                match counted.is_some_and(|faults| (1..=health::MAX_REQUEUES).contains(&faults)) {
-                    true => {
+                match counted {
+                    Some(HostFaults::Counted(1..=health::MAX_REQUEUES) | HostFaults::Unknown) => {
                         self.report.line(LogType::Warning, &failure.to_string());
                         Event::HostFailed(failure)
                     }
-                    false => Event::PipelineEnded(Err(failure)),
+                    Some(HostFaults::Counted(_) | HostFaults::NotOurs) | None => Event::PipelineEnded(Err(failure)),
                 }
             }
             result => Event::PipelineEnded(result),

@@ -7,13 +7,12 @@
 //! ```
 //! [`Health`] (PURE) decides; [`HostHealth`] is shared by all jobs, the supervisor and the probe.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use super::tries::full_jitter;
-use crate::config::BuildConfig;
-use crate::image;
+use crate::image::SharedProbe;
 use crate::protocol::{Code, Evidence, Failure};
 
 /// So many failures of the host's own with no success between, and it is not one job's bad luck.
@@ -22,9 +21,6 @@ const IN_A_ROW: u32 = 3;
 pub const MAX_REQUEUES: u32 = 3;
 const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// A probe's answer counts for all jobs that fail within this time.
-const PROBE_COUNTS_FOR: Duration = Duration::from_secs(5);
 
 /// The Engine answers and does not do its work: no job is to blame, and another host may do better. Hearsay is a job's own: its words, or
 /// those of a server that it names, read like the Engine's, and a step of the worker's own ran all the same.
@@ -99,17 +95,15 @@ fn no_job_is_claimed(failure: &Failure) -> String {
 /// What all jobs of this worker find out about their host.
 pub struct HostHealth {
     told: watch::Sender<Health>,
-    /// When a step of the worker's own was tried last for a job that failed, and whether it ran. Held while it is tried.
-    probed: Mutex<Option<(Instant, bool)>>,
-}
-
-impl Default for HostHealth {
-    fn default() -> Self {
-        Self { told: watch::Sender::new(Health::default()), probed: Mutex::default() }
-    }
+    /// A step of the worker's own.
+    probe: SharedProbe,
 }
 
 impl HostHealth {
+    pub fn new(probe: SharedProbe) -> Self {
+        Self { told: watch::Sender::new(Health::default()), probe }
+    }
+
     pub fn build_succeeded(&self) {
         self.told.send_if_modified(|health| {
             let before = health.clone();
@@ -119,16 +113,8 @@ impl HostHealth {
     }
 
     /// Whether a step of the worker's own runs on this host. Asked of each failure that reads like the Engine's.
-    pub async fn runs_a_step(&self, probe: impl Future<Output = bool>) -> bool {
-        let mut probed = self.probed.lock().await;
-        if let Some((at, ran)) = *probed
-            && at.elapsed() < PROBE_COUNTS_FOR
-        {
-            return ran;
-        }
-        let ran = probe.await;
-        *probed = Some((Instant::now(), ran));
-        ran
+    pub async fn runs_a_step(&self) -> bool {
+        self.probe.recent().await.is_ok()
     }
 
     /// `true`: nothing more is to be tried on this host now.
@@ -154,14 +140,14 @@ impl HostHealth {
     }
 
     /// Tries the host while it fails, for ever.
-    pub async fn keep_probing(&self, config: &BuildConfig) {
+    pub async fn keep_probing(&self) {
         let mut told = self.told.subscribe();
         loop {
             // No error: the sender is ours.
             drop(told.wait_for(Health::is_failing).await);
             while let Some(longest) = self.next_probe() {
                 tokio::time::sleep(full_jitter(longest)).await;
-                let result = image::probe(config).await;
+                let result = self.probe.anew().await;
                 match &result {
                     Ok(_) => tracing::info!("a step of the worker's own ran: this host's Docker Engine works again"),
                     Err(failure) => tracing::debug!(%failure, "a step of the worker's own did not run"),
@@ -179,6 +165,19 @@ impl HostHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{BuildConfig, BuildNetwork};
+
+    fn host() -> HostHealth {
+        HostHealth::new(SharedProbe::new(BuildConfig {
+            engine_socket: "/run/docker.sock".into(),
+            platform: "linux/amd64".into(),
+            network: BuildNetwork::Default,
+            cache_max_bytes: 0,
+            context_max_bytes: 0,
+            image_max_bytes: 0,
+            pull_registries: Vec::new(),
+        }))
+    }
 
     fn own_fault() -> Failure {
         Failure::new(Code::EngineError, "The Docker Engine could not start RUN x: no bridge", "Restart the Engine.")
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_users_and_other_parts_do_wrong_says_nothing_of_the_host() {
-        let health = HostHealth::default();
+        let health = host();
         for &code in Code::ALL.iter().filter(|&&code| code != Code::EngineError) {
             assert!((0..2 * IN_A_ROW).all(|_| !health.build_failed(&Failure::new(code, "", ""))), "{code}");
         }
@@ -212,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_failing_host_says_why_with_the_cure_and_comes_back_by_a_probe_alone() {
-        let health = HostHealth::default();
+        let health = host();
         let stops: Vec<bool> = (0..IN_A_ROW).map(|_| health.build_failed(&own_fault())).collect();
         assert_eq!(stops, [false, false, true]);
         let why = health.may_claim().expect_err("it stops");

@@ -19,7 +19,7 @@ use super::slots::Place;
 use super::step::Step;
 use crate::context::ContextStage;
 use crate::exit::Exit;
-use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner};
+use crate::image::{self, BuildpacksStage, BuiltImage, DockerfileStage, Owner, SharedProbe};
 use crate::peer::{KnownHosts, OperatorHosts, Peers};
 use crate::protocol::{
     BranchName, Code, CommitRef, Failure, GitSource, ImageRef, Job, LogSink, LogType, RepositoryName, safe_text,
@@ -133,7 +133,7 @@ async fn run(request: SingleBuild, known: Arc<ActiveSecrets>, cancel: Cancellati
         peers: Peers::default(),
         operator_hosts,
         known_hosts: KnownHosts::default(),
-        health: HostHealth::default(),
+        health: HostHealth::new(SharedProbe::new(request.config.build.clone())),
     };
     let made = build(&stages, &request, &job, &ctx).await;
     ctx.tasks.close();

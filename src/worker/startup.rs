@@ -27,7 +27,7 @@ use crate::config::{Config, RegistryConfig, WorkerConfig};
 use crate::context::ContextStage;
 use crate::exit::Exit;
 use crate::housekeeping::Housekeeper;
-use crate::image::{self, BuildpacksStage, DockerfileStage, Owner};
+use crate::image::{self, BuildpacksStage, DockerfileStage, Owner, SharedProbe};
 use crate::peer::{KnownHosts, OperatorHosts, Peers};
 use crate::protocol::Code;
 use crate::queue::{Claim, Gate, IdentityError, Notice, Queue, WorkerIdentity};
@@ -162,6 +162,7 @@ impl Daemon {
         let housekeeper = Housekeeper::new(engine, work_dir, identity.id.clone(), min_free_disk, config);
         // Before anything is resumed: nothing of this worker is alive yet.
         housekeeper.sweep().await;
+        housekeeper.measure_first().await;
         let shared = Arc::new(Shared {
             config: config.clone(),
             host: identity.host.clone(),
@@ -188,7 +189,7 @@ impl Daemon {
 
         let failing = shared.clone();
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-            failing.stages.health.keep_probing(&failing.config.build).await;
+            failing.stages.health.keep_probing().await;
         }));
 
         // Asked by who reports to it, this time: with a key that it refuses no job is claimed.
@@ -273,7 +274,7 @@ fn stages(
         ),
         peers: Peers::default(),
         known_hosts: KnownHosts::default(),
-        health: HostHealth::default(),
+        health: HostHealth::new(SharedProbe::new(config.build.clone())),
         operator_hosts: OperatorHosts::new(
             &config.worker,
             &config.git,

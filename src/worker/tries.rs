@@ -245,8 +245,7 @@ impl Pipeline<'_> {
     /// Asks the peer that a failure's words blame. Where it does not answer, or an Engine runs no step of ours, they were true.
     async fn check_hearsay(&self, failure: &mut Failure) {
         if failure.code == Code::EngineError {
-            let probe = self.stages.dockerfile.runs_a_step();
-            if let Ok(runs) = self.unless_stopped(self.stages.health.runs_a_step(probe)).await {
+            if let Ok(runs) = self.unless_stopped(self.stages.health.runs_a_step()).await {
                 failure.evidence = if runs { Evidence::Hearsay } else { Evidence::Seen };
             }
             return;

@@ -80,9 +80,13 @@ pub enum Fault {
     Stop,
     /// SIGSTOP of the job's worker for the time of an outage.
     Freeze,
+    /// The job's worker gets no more memory, and aborts: SIGABRT. Started again at once.
+    Abort,
     Away(Part, Break),
     /// The disk under `WORK_DIR` of the job's worker takes no write for the time of an outage, and for longer than a lease.
     DiskStall,
+    /// Somebody fills the disks of `WORK_DIR` and of the Engine's data until less than `MIN_FREE_DISK` is free.
+    SmallDisk,
     /// The dashboard answers the job's end with 500 for ever, and takes everything else.
     RefusedEnd,
     /// Other jobs come that name hosts of their own which are dead: two git servers and a registry.
@@ -92,7 +96,8 @@ pub enum Fault {
 impl Fault {
     pub fn all() -> Vec<Fault> {
         use Break::*;
-        let mut all = vec![Fault::Kill, Fault::Stop, Fault::Freeze, Fault::DiskStall, Fault::RefusedEnd, Fault::DeadHosts];
+        let mut all = vec![Fault::Kill, Fault::Stop, Fault::Freeze, Fault::Abort];
+        all.extend([Fault::DiskStall, Fault::SmallDisk, Fault::RefusedEnd, Fault::DeadHosts]);
         for part in [Part::Redis, Part::Dashboard, Part::Registry, Part::Ecr, Part::Git, Part::Engine] {
             // What Redis says is no HTTP.
             let kinds: &[Break] =
@@ -112,7 +117,9 @@ impl Fault {
             Fault::Kill => "worker kill -9".to_owned(),
             Fault::Stop => "worker SIGTERM".to_owned(),
             Fault::Freeze => "worker SIGSTOP".to_owned(),
+            Fault::Abort => "worker aborts".to_owned(),
             Fault::DiskStall => "disk stalls".to_owned(),
+            Fault::SmallDisk => "small disk".to_owned(),
             Fault::RefusedEnd => "its end is refused".to_owned(),
             Fault::DeadHosts => "dead hosts of other jobs".to_owned(),
             Fault::Away(part, kind) => {

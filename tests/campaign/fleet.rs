@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::fault::{Break, Part};
+use crate::small_disk;
 use crate::support::{
-    BlackHole, Dashboard, Engine, Fault, Host, Job, Proxy, RedisServer, Registry, Repository, Trouble, Worker, WorkerOptions,
-    parts,
+    BlackHole, Dashboard, Engine, Fault, Host, Job, OwnEngine, Proxy, RedisServer, Registry, Repository, Trouble, Worker,
+    WorkerOptions, parts,
 };
 
 pub const QUEUE: &str = "builder-queue";
@@ -20,8 +21,18 @@ pub struct Setup {
     pub drain: u64,
     /// Images go to ECR, and not to a registry with a password.
     pub ecr: bool,
-    /// Each host's `WORK_DIR` is on a disk of its own that can be frozen.
-    pub stalls: bool,
+    pub disks: Disks,
+}
+
+/// What the hosts' disks are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disks {
+    /// There is always room.
+    Roomy,
+    /// Each `WORK_DIR` is on a disk of its own that can be frozen.
+    Stalling,
+    /// Each `WORK_DIR`, and the Engine's data, on a small disk of its own.
+    Small,
 }
 
 /// A host with its own link to Redis.
@@ -75,16 +86,24 @@ pub struct Fleet {
     pub may_crash: bool,
     /// A failure with one of these codes is an end as it should be.
     pub may_fail: Vec<&'static str>,
+    /// Where the Engine is the fleet's alone.
+    _own_engine: Option<OwnEngine>,
     setup: Setup,
 }
 
 impl Fleet {
     pub async fn start(hosts: usize, setup: Setup) -> Self {
+        let own_engine = match setup.disks {
+            Disks::Small => Some(OwnEngine::on_a_disk_of(small_disk::ENGINE_MIB).await),
+            Disks::Roomy | Disks::Stalling => None,
+        };
+        let engine = own_engine.as_ref().map_or_else(Engine::new, OwnEngine::client);
+        let engine_socket = own_engine.as_ref().map_or(parts().engine_socket.as_path(), OwnEngine::socket);
         let sockets = tempfile::Builder::new().prefix("slipway-sockets-").tempdir().expect("a temporary directory");
         let links = Links {
             git: Proxy::tcp(&parts().git).await,
             registry: Proxy::tcp(&parts().registry).await,
-            engine: Proxy::unix(&parts().engine_socket, sockets.path().join("engine.sock")),
+            engine: Proxy::unix(engine_socket, sockets.path().join("engine.sock")),
             ecr: Proxy::tcp(&parts().moto).await,
             _sockets: sockets,
         };
@@ -92,7 +111,7 @@ impl Fleet {
         let mut fleet = Self {
             redis,
             dashboard,
-            engine: Engine::new(),
+            engine,
             registry: Registry::new(),
             links,
             nodes: Vec::new(),
@@ -104,6 +123,7 @@ impl Fleet {
             black_holes: Vec::new(),
             may_crash: false,
             may_fail: Vec::new(),
+            _own_engine: own_engine,
             setup,
         };
         for _ in 0..hosts {
@@ -132,8 +152,13 @@ impl Fleet {
         } else {
             options.set("REGISTRY_HOST", &self.links.registry.address())
         };
-        let options = if self.setup.stalls { options.on_a_stalling_disk() } else { options };
-        let host = Host::new(options);
+        let options = match self.setup.disks {
+            Disks::Roomy => options,
+            Disks::Stalling => options.on_a_stalling_disk(),
+            Disks::Small => options.on_a_disk_of(small_disk::WORK_DIR_MIB).set("MIN_FREE_DISK", small_disk::MIN_FREE_DISK),
+        };
+        // A disk of its own takes a while to be made; the other cases run on this thread.
+        let host = tokio::task::spawn_blocking(move || Host::new(options)).await.expect("a host");
         let worker = Some(host.start());
         self.nodes.push(Node { name, host, worker, redis });
         self.nodes.len() - 1

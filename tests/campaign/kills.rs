@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::case::{Case, Found};
-use crate::fleet::{Fleet, Setup};
+use crate::fleet::{Disks, Fleet, Setup};
 use crate::invariants::{check, settle};
 use crate::jobs::{Load, repository};
 use crate::random::Random;
@@ -22,7 +22,7 @@ pub async fn run(kills: usize, seed: u64) -> Found {
         name: format!("{kills} kills"),
         seed,
         hosts: HOSTS,
-        setup: Setup { builds: 2, drain: 5, ecr: false, stalls: false },
+        setup: Setup { builds: 2, drain: 5, ecr: false, disks: Disks::Roomy },
         settles_within: SETTLES_WITHIN,
     };
     case.run(|fleet| async move { story(fleet, kills, seed).await }.boxed_local()).await

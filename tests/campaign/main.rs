@@ -2,6 +2,7 @@
 //! `make test` runs its short form; `--help` and `docs/reliability.md` say the rest.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for a terminal, and a test")]
 
+mod abort;
 mod arrive;
 mod case;
 mod disk;
@@ -17,6 +18,7 @@ mod random;
 mod record;
 mod refused;
 mod secrets;
+mod small_disk;
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the integration tests' rig; this takes what it needs of it")]
 mod support;

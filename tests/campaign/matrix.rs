@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use crate::arrive::arrive;
 use crate::case::{Case, Found};
 use crate::fault::{Break, Fault, Part, Stage};
-use crate::fleet::{Fleet, Setup};
+use crate::fleet::{Disks, Fleet, Setup};
 use crate::options::Options;
 use crate::random::Random;
 use crate::support::Job;
-use crate::{disk, refused};
+use crate::{abort, disk, refused, small_disk};
 
 /// While a part is cut in mid-answer again and again: how long it passes between two cuts.
 const PASSES: Duration = Duration::from_millis(300);
@@ -77,13 +77,18 @@ pub async fn run(cells: Vec<Cell>, options: &Options) -> Vec<(Cell, Found)> {
 /// `start`: given back when the job is where it has to be.
 async fn one(cell: Cell, seed: u64, outage: Duration, start: OwnedSemaphorePermit) -> Found {
     let ecr = matches!(cell.fault, Fault::Away(Part::Ecr, _));
-    let stalls = cell.fault == Fault::DiskStall;
+    let disks = match cell.fault {
+        Fault::DiskStall => Disks::Stalling,
+        Fault::SmallDisk => Disks::Small,
+        _ => Disks::Roomy,
+    };
+    let stalls = disks == Disks::Stalling;
     let outage = if stalls { outage.max(SHORTEST_STALL) } else { outage };
     let case = Case {
         name: cell.name(),
         seed,
         hosts: 2,
-        setup: Setup { builds: 1, drain: 0, ecr, stalls },
+        setup: Setup { builds: 1, drain: 0, ecr, disks },
         settles_within: SETTLES_WITHIN + outage,
     };
     let mut random = Random::new(seed, &cell.name());
@@ -91,8 +96,10 @@ async fn one(cell: Cell, seed: u64, outage: Duration, start: OwnedSemaphorePermi
         async move {
             // A step that prints while the part is away; a longer one shows nothing more.
             let lasts = if stalls { outage } else { outage.min(Duration::from_secs(20)) };
-            if stalls {
-                disk::hosts_are_up(fleet).await;
+            match disks {
+                Disks::Roomy => {}
+                Disks::Stalling => disk::hosts_are_up(fleet).await,
+                Disks::Small => small_disk::caches_fill(fleet).await,
             }
             let job = arrive(fleet, cell.stage, lasts, &mut random).await;
             drop(start);
@@ -100,14 +107,14 @@ async fn one(cell: Cell, seed: u64, outage: Duration, start: OwnedSemaphorePermi
                 Some(owner) => owner,
                 None => random.below(fleet.nodes.len() as u64) as usize,
             };
-            strike(fleet, cell.fault, &job, owner, outage).await.map(|()| String::new())
+            strike(fleet, cell.fault, &job, owner, outage).await
         }
         .boxed_local()
     })
     .await
 }
 
-async fn strike(fleet: &mut Fleet, fault: Fault, job: &Job, owner: usize, outage: Duration) -> Result<(), String> {
+async fn strike(fleet: &mut Fleet, fault: Fault, job: &Job, owner: usize, outage: Duration) -> Result<String, String> {
     match fault {
         Fault::Kill => {
             fleet.kill(owner).await;
@@ -137,7 +144,9 @@ async fn strike(fleet: &mut Fleet, fault: Fault, job: &Job, owner: usize, outage
                 worker.thaw();
             }
         }
+        Fault::Abort => return Ok(abort::of(fleet, owner).await),
         Fault::DiskStall => disk::stalls(fleet, owner, outage).await?,
+        Fault::SmallDisk => small_disk::fills(fleet, job).await?,
         Fault::RefusedEnd => refused::for_ever(fleet, job).await?,
         Fault::DeadHosts => {
             fleet.note_disturbance(Duration::ZERO);
@@ -164,7 +173,7 @@ async fn strike(fleet: &mut Fleet, fault: Fault, job: &Job, owner: usize, outage
             fleet.heal();
         }
     }
-    Ok(())
+    Ok(String::new())
 }
 
 /// Faults down, stages across. A cell says how many of its rounds held.
@@ -193,5 +202,8 @@ pub fn print(found: &[(Cell, Found)]) {
             print!("{word:>10}");
         }
         println!();
+    }
+    for (cell, found) in found.iter().filter(|(_, found)| !found.measured.is_empty()) {
+        println!("{}: {}", cell.name(), found.measured);
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::arrive::arrive;
 use crate::case::{Case, Found};
 use crate::fault::Stage;
-use crate::fleet::{Fleet, Setup};
+use crate::fleet::{Disks, Fleet, Setup};
 use crate::jobs::{Load, repository};
 use crate::options::Options;
 use crate::random::Random;
@@ -44,7 +44,7 @@ pub async fn run(options: &Options) -> Vec<Found> {
             name: name.to_owned(),
             seed: options.seed,
             hosts: 2,
-            setup: Setup { builds: 1, drain: 0, ecr: false, stalls: false },
+            setup: Setup { builds: 1, drain: 0, ecr: false, disks: Disks::Roomy },
             settles_within: Duration::from_secs(180),
         };
         running.spawn_local(case.run(story));

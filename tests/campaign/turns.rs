@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use crate::case::{Case, Found};
 use crate::fault::Break;
-use crate::fleet::{Fleet, Setup};
+use crate::fleet::{Disks, Fleet, Setup};
 use crate::invariants::{settle, told};
 use crate::jobs::{Load, repository};
 use crate::owners::attempts;
@@ -31,7 +31,7 @@ pub async fn run(turns: usize, seed: u64) -> Found {
         name: format!("cut from Redis by turns, {turns} times"),
         seed,
         hosts: 2,
-        setup: Setup { builds: BUILDS, drain: 0, ecr: false, stalls: false },
+        setup: Setup { builds: BUILDS, drain: 0, ecr: false, disks: Disks::Roomy },
         settles_within: SETTLES_WITHIN,
     };
     case.run(|fleet| async move { story(fleet, turns).await }.boxed_local()).await

@@ -24,8 +24,17 @@ async fn held_by_a_worker(rig: &Rig, job: &Job) {
     .await;
 }
 
-#[tokio::test]
-async fn while_a_job_waits_to_build_alone_the_others_are_built_and_it_is_not_told_as_building() {
+/// A host of two slots that builds a long job, and holds one that has to build alone.
+struct Beside {
+    rig: Rig,
+    running: Job,
+    poison: Job,
+    quick: Repository,
+    /// It lives as long as its job.
+    _long: Repository,
+}
+
+async fn a_running_job_beside_a_poison_job() -> Beside {
     let mut rig = Rig::with(|options| options.builds(2)).await;
     let (long, quick) = (Repository::public(LONG), Repository::public(QUICK));
     let (running, poison) = (Job::of(&long), Job::of(&quick));
@@ -34,6 +43,12 @@ async fn while_a_job_waits_to_build_alone_the_others_are_built_and_it_is_not_tol
     two_workers_died_with(&rig, &poison).await;
     rig.push(&poison).await;
     held_by_a_worker(&rig, &poison).await;
+    Beside { rig, running, poison, quick, _long: long }
+}
+
+#[tokio::test]
+async fn while_a_job_waits_to_build_alone_the_others_are_built_and_it_is_not_told_as_building() {
+    let Beside { mut rig, running, poison, quick, _long } = a_running_job_beside_a_poison_job().await;
     for _ in 0..3 {
         let good = Job::of(&quick);
         rig.push(&good).await;
@@ -51,14 +66,7 @@ async fn while_a_job_waits_to_build_alone_the_others_are_built_and_it_is_not_tol
 
 #[tokio::test]
 async fn a_job_that_waits_to_build_alone_can_be_cancelled() {
-    let mut rig = Rig::with(|options| options.builds(2)).await;
-    let (long, quick) = (Repository::public(LONG), Repository::public(QUICK));
-    let (running, poison) = (Job::of(&long), Job::of(&quick));
-    rig.push(&running).await;
-    rig.dashboard.wait_for_line(&running.id, "started", SOON).await;
-    two_workers_died_with(&rig, &poison).await;
-    rig.push(&poison).await;
-    held_by_a_worker(&rig, &poison).await;
+    let Beside { rig, running, poison, quick: _quick, _long } = a_running_job_beside_a_poison_job().await;
     rig.cancel(&poison).await;
     rig.cancelled(&poison).await;
     rig.cancel(&running).await;
@@ -68,14 +76,7 @@ async fn a_job_that_waits_to_build_alone_can_be_cancelled() {
 
 #[tokio::test]
 async fn a_job_that_has_to_build_alone_is_built_by_an_idle_host_while_the_first_one_is_busy() {
-    let mut rig = Rig::with(|options| options.builds(2)).await;
-    let (long, quick) = (Repository::public(LONG), Repository::public(QUICK));
-    let (running, poison) = (Job::of(&long), Job::of(&quick));
-    rig.push(&running).await;
-    rig.dashboard.wait_for_line(&running.id, "started", SOON).await;
-    two_workers_died_with(&rig, &poison).await;
-    rig.push(&poison).await;
-    held_by_a_worker(&rig, &poison).await;
+    let Beside { rig, running, poison, quick: _quick, _long } = a_running_job_beside_a_poison_job().await;
     let idle = Host::new(rig.host.options.clone());
     let mut worker = idle.start();
     rig.built(&poison).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Job, Repository, Rig, Trouble};
+use crate::support::{Filled, Job, Repository, Rig, Trouble};
 
 const SOON: Duration = Duration::from_secs(30);
 const HELLO: &[(&str, &str)] = &[("Dockerfile", "FROM busybox:base\nRUN echo hello\n")];
@@ -85,6 +85,26 @@ async fn no_job_is_claimed_below_the_floor_of_free_disk_space() {
     rig.stop_worker(SOON).await;
     rig.host.options = rig.host.options.clone().set("MIN_FREE_DISK", "1MiB");
     rig.start_worker();
+    rig.built(&job).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_on_a_full_disk_claims_nothing_until_there_is_room() {
+    let mut rig = Rig::without_worker(|options| options.on_a_disk_of(64).set("MIN_FREE_DISK", "24MiB")).await;
+    let somebody_elses = Filled::disk_of(&rig.host.work_dir(), 16 << 20);
+    let repository = Repository::public(HELLO);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.start_worker();
+    rig.wait_for_log("less than MIN_FREE_DISK (24 MiB): no job is claimed.", SOON).await;
+    let log = rig.host.log();
+    assert!(!log.contains("ready: waits for jobs"), "it claimed before it had looked: {log}");
+    // It has made what room it could, and found none.
+    rig.wait_for_log("nothing is left there that Slipway may remove", SOON).await;
+    assert_waits(&rig, &job).await;
+    assert_eq!(rig.queued().await, [job.payload()]);
+    drop(somebody_elses);
     rig.built(&job).await;
     rig.finish().await;
 }

@@ -1,7 +1,7 @@
 //! A Redis that has forgotten: restarted empty, from an older snapshot, or changed by hand.
 
 use slipway::protocol::Code;
-use slipway::queue::{ClaimFate, Fenced, Notice, Standing, Telling};
+use slipway::queue::{ClaimFate, Fenced, HostFaults, Notice, Standing, Telling};
 
 use crate::proxy::{Link, Proxy};
 use crate::rig::*;
@@ -198,4 +198,43 @@ async fn a_cancel_sent_while_the_subscription_was_down_is_found_in_the_record() 
     producer.cancel(&id("d1")).await.unwrap();
     proxy.set(Link::Whole);
     assert!(matches!(worker.notice(15).await, Notice::Cancelled(d) if d == id("d1")));
+}
+
+#[tokio::test]
+async fn a_job_that_its_host_failed_goes_back_also_where_redis_has_lost_its_record() {
+    let mut redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("d1", "s1")).await;
+    let claim = worker.claim().await;
+    assert_eq!(worker.queue.count_host_fault(&claim).await.unwrap(), HostFaults::Counted(1));
+    redis.restart().await;
+    until(10, "Redis answers", async || worker.queue.may_post(&claim, Telling::Status).await.is_ok()).await;
+    assert_eq!(worker.queue.count_host_fault(&claim).await.unwrap(), HostFaults::Counted(1), "it counts anew");
+    // Removed by hand.
+    let _: i64 = redis.cmd(&["HDEL", "{q}:jobs", "d1"]).await;
+    assert_eq!(worker.queue.count_host_fault(&claim).await.unwrap(), HostFaults::Unknown);
+    assert!(worker.queue.give_back(&claim).await.unwrap());
+    assert_eq!(redis.len("q").await, 1);
+}
+
+#[tokio::test]
+async fn what_is_written_again_gives_way_to_a_newer_job_only_while_that_one_is_open() {
+    let newest = |record: &str| {
+        format!(
+            "redis.call('FLUSHALL') \
+             redis.call('HSET', '{{q}}:service', 's1', '99999999999999999 newer') \
+             if '{record}' ~= '' then redis.call('HSET', '{{q}}:jobs', 'newer', '{record}') end \
+             return 'OK'"
+        )
+    };
+    let open = r#"{"worker":"w","attempt":1,"seq":"99999999999999999","service":"s1"}"#;
+    let over = r#"{"worker":"w","attempt":1,"seq":"99999999999999999","service":"s1","ended_at":1}"#;
+    for (record, expected) in [(open, Fenced::Superseded { by: id("newer") }), (over, Fenced::Stored), ("", Fenced::Stored)] {
+        let redis = Redis::start().await;
+        let worker = redis.worker().await;
+        redis.push(&job("d1", "s1")).await;
+        let claim = worker.claim().await;
+        let _: String = redis.cmd(&["EVAL", &newest(record), "0"]).await;
+        assert_eq!(worker.queue.store_outcome(&claim, &builded()).await.unwrap(), expected, "{record}");
+    }
 }

@@ -79,3 +79,37 @@ async fn a_builded_waits_ten_minutes_at_most_and_then_the_older_one_may_post_non
     assert_eq!(worker.queue.store_outcome(&older, &cancelled()).await.unwrap(), Fenced::Stored);
     assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Stored, "CANCELLED is told");
 }
+
+#[tokio::test]
+async fn a_builded_passes_an_older_one_that_the_dashboard_refuses_and_the_older_one_is_told_no_more() {
+    let redis = Redis::start().await;
+    let an_hour = Duration::from_secs(3600);
+    let worker = Worker::start(&redis.config(), tempfile::tempdir().unwrap(), an_hour).await;
+    let (older, newer) = two_of_one_service(&redis, &worker, Some(builded())).await;
+    assert_eq!(worker.queue.may_post(&older, Telling::RefusedEnd).await.unwrap(), Fenced::Stored);
+    // Tried again: that post may be taken.
+    assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Stored);
+    assert!(waits(&worker, &newer).await);
+    assert_eq!(worker.queue.may_post(&older, Telling::RefusedEnd).await.unwrap(), Fenced::Stored);
+    assert_eq!(within(30, worker.queue.store_outcome(&newer, &builded())).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Superseded { by: id("newer") });
+    assert_eq!(worker.queue.store_outcome(&older, &cancelled()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Stored, "CANCELLED is told");
+}
+
+#[tokio::test]
+async fn a_refused_builded_that_an_earlier_process_stored_is_waited_for() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    redis.push(&job("older", "s1")).await;
+    let older = worker.claim().await;
+    assert_eq!(worker.queue.store_outcome(&older, &builded()).await.unwrap(), Fenced::Stored);
+    assert_eq!(worker.queue.may_post(&older, Telling::End).await.unwrap(), Fenced::Stored);
+    let dir = worker.die().await;
+    let worker = redis.worker_in(dir).await;
+    let older = worker.queue.resume().await.unwrap().remove(0);
+    assert_eq!(worker.queue.may_post(&older, Telling::RefusedEnd).await.unwrap(), Fenced::Stored);
+    redis.push(&job("newer", "s1")).await;
+    let newer = worker.claim().await;
+    assert!(waits(&worker, &newer).await, "a post of the earlier process may still be on its way");
+}

@@ -111,6 +111,13 @@ impl Host {
         }
     }
 
+    /// Every sender ends; what a report has left is its own to write.
+    pub async fn senders_end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     /// All tasks of the reporter end, as with the process; only the disk stays. (All reports must have been dropped.)
     pub async fn restart(&mut self) {
         self.stop.cancel();
@@ -135,7 +142,7 @@ impl Host {
 /// A fence that answers as a test says, and counts how often it was asked.
 pub struct Fences {
     answer: Box<dyn Fn(u32) -> Result<Fenced, ()> + Send + Sync>,
-    asked: Mutex<u32>,
+    tellings: Mutex<Vec<Telling>>,
 }
 
 impl Fences {
@@ -144,18 +151,22 @@ impl Fences {
     }
     /// `answer` is given how often it was asked before.
     pub fn answering(answer: impl Fn(u32) -> Result<Fenced, ()> + Send + Sync + 'static) -> Self {
-        Self { answer: Box::new(answer), asked: Mutex::new(0) }
+        Self { answer: Box::new(answer), tellings: Mutex::default() }
     }
     pub fn asked(&self) -> u32 {
-        *self.asked.lock().unwrap()
+        self.tellings().len() as u32
+    }
+    /// What it was asked for, in order.
+    pub fn tellings(&self) -> Vec<Telling> {
+        self.tellings.lock().unwrap().clone()
     }
 }
 
 impl Fence for Fences {
-    fn may_post(&self, _: Telling) -> BoxFuture<'_, Result<Fenced, ()>> {
-        let mut asked = self.asked.lock().unwrap();
-        let answer = (self.answer)(*asked);
-        *asked += 1;
+    fn may_post(&self, telling: Telling) -> BoxFuture<'_, Result<Fenced, ()>> {
+        let mut tellings = self.tellings.lock().unwrap();
+        let answer = (self.answer)(tellings.len() as u32);
+        tellings.push(telling);
         std::future::ready(answer).boxed()
     }
 }

@@ -12,4 +12,7 @@ mod host;
 mod power_cut;
 mod refused;
 mod restart;
+mod stalled;
+#[path = "../integration/support/stalling_disk.rs"]
+mod stalling_disk;
 mod synced;

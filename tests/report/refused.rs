@@ -1,13 +1,15 @@
 //! Posts that are refused alone: an end is told with less and then given up, and nobody else waits for it. And answers that are not
 //! the API's: they acknowledge nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slipway::protocol::{DeploymentStatus, LogSink, LogType};
+use slipway::queue::Telling;
 use slipway::report::Delivery;
 
 use crate::dashboard::{Reply, Seen, is_test};
-use crate::host::{Host, builded, cancelled, end, failed};
+use crate::host::{Fences, Host, builded, cancelled, end, failed};
 
 /// Believes a 500 soon where only a test post shows that the dashboard is well.
 async fn host() -> Host {
@@ -278,4 +280,30 @@ async fn an_end_that_a_firewall_refuses_is_told_with_less() {
     assert_eq!((told.status(), &told.body["error"]), ("FAILED", &"dockerfile.step_failed".into()));
     assert_eq!(host.reporter.accepts_work(), Ok(()));
     host.stop().await;
+}
+
+/// Whether Redis was told that a newer deployment's BUILDED need not wait for this one, whose end is answered so and then given up.
+async fn lets_newer_ones_pass(
+    outcome: slipway::protocol::Outcome,
+    answers: impl Fn(usize) -> Reply + Send + Sync + 'static,
+) -> bool {
+    let host = host().await;
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    host.dashboard.answers(move |seen| match is_end(seen) {
+        true => answers(tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+        false => Reply::AsMeasured,
+    });
+    let fence = Arc::new(Fences::stored());
+    let report = host.open_as("dpl1", 1, fence.clone()).await;
+    assert_eq!(end(&report, outcome).await, Delivery::Refused { status: 500 });
+    host.stop().await;
+    fence.tellings().contains(&Telling::RefusedEnd)
+}
+
+#[tokio::test]
+async fn a_newer_deployment_may_pass_a_builded_that_is_refused_alone_but_none_that_may_be_on_its_way() {
+    assert!(lets_newer_ones_pass(builded(), |_| Reply::Status(500)).await);
+    assert!(!lets_newer_ones_pass(failed("no"), |_| Reply::Status(500)).await, "nobody waits for it");
+    let first_is_lost = |tries| if tries == 0 { Reply::StoreAndCut } else { Reply::Status(500) };
+    assert!(!lets_newer_ones_pass(builded(), first_is_lost).await, "the dashboard may have the first one");
 }

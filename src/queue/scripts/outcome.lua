@@ -8,7 +8,7 @@
 -- Idempotent. BUILDED of a newer job waits until every older attempt of the service is closed, or its lease is gone plus one
 -- HTTP time-out: a BUILDED of the older one may still be on the way to the dashboard. It does not wait for an older one whose end
 -- is FAILED or CANCELLED and which never posted a BUILDED. After the bound the older one is barred: it posts no BUILDED any more,
--- and one that is on its way has one HTTP time-out.
+-- and one that is on its way has one HTTP time-out. One that the dashboard refuses is barred at once: none is on its way.
 local jobs, lease = KEYS[1], KEYS[2]
 local id, worker, attempt, seq, outcome, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local retry, http, suspect, bound = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[12])
@@ -51,9 +51,10 @@ if status == 'BUILDED' and rec.after then
       -- it posts no BUILDED; one that was on its way when it was barred is waited for by hold_until
     elseif is_open(older) and older.worker ~= '' then
       waits = true
-      if too_long and not older.barred then
+      local is_refused = older.refused and older.status == 'BUILDED'
+      if (too_long or is_refused) and not older.barred then
         older.barred, older.superseded_by = true, older.superseded_by or id
-        older.hold_until = math.max(older.hold_until or 0, now + http)
+        older.hold_until = math.max(older.hold_until or 0, is_refused and 0 or now + http)
         write_record(jobs, other, older)
       end
       if older.worker == suspect and suspect_gone then

@@ -7,7 +7,8 @@
 --   outcome        the end as JSON, byte for byte as the worker gave it; status: its status; retry: true when it is an
 --                  infrastructure failure; posted: true once it may have reached the dashboard
 --   after          ids of older jobs of the service whose end this one's BUILDED has to wait for
---   barred         true once a newer job has waited too long for it: it may post no BUILDED any more
+--   barred         true once a newer job has waited too long for it, or found it refused: it may post no BUILDED any more
+--   refused        true while the dashboard refuses its BUILDED alone and no post of it is under way
 --   hold_until     ms; an attempt of it that was lost may still have a post on the way until then
 --   lost_on        host of the worker that died with it, and lost_attempt: which attempt that was
 --   back_from      host whose worker gave it back to the queue

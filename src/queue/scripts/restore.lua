@@ -12,6 +12,8 @@ redis.call('LLEN', incoming)
 local tomb = redis.call('ZSCORE', tombs, id)
 local newest = redis.call('HGET', service_key, ARGV[6])
 local rec = read_record(jobs, id)
+local newest_seq, newest_id = string.match(newest or '', '^(%d+) (.+)$')
+local newer = newest_id and newest_id ~= id and tonumber(newest_seq) > tonumber(seq) and read_record(jobs, newest_id)
 if is_ours(rec, worker, attempt, seq) then return {'kept'} end
 if is_open(rec) and rec.worker == worker and rec.attempt < tonumber(attempt) then
   -- an older snapshot: the record is ours, as it was some attempts ago, and so is its element
@@ -29,8 +31,8 @@ if ARGV[8] ~= '' then
 end
 if ARGV[6] ~= '' then
   rec.service = ARGV[6]
-  local newest_seq, newest_id = string.match(newest or '', '^(%d+) (.+)$')
-  if newest_id and newest_id ~= id and tonumber(newest_seq) > tonumber(seq) then
+  -- as at a claim: what is over, or was removed by hand, takes no job's place
+  if newer and is_open(newer) then
     rec.superseded_by = newest_id
   else
     redis.call('HSET', service_key, rec.service, seq .. ' ' .. id)

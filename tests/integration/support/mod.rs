@@ -5,6 +5,7 @@ mod dashboard;
 mod ecr;
 mod engine;
 mod eventually;
+mod filled;
 mod git;
 mod held;
 mod job;
@@ -29,6 +30,8 @@ pub use dashboard::{Body, Dashboard, Post, Trouble};
 pub use ecr::lifecycle_policy;
 pub use engine::Engine;
 pub use eventually::eventually;
+#[allow(unused_imports, reason = "not every program needs all of it")]
+pub use filled::{Filled, free};
 pub use git::Repository;
 pub use held::{Held, Stage};
 pub use job::Job;

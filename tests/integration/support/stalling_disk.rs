@@ -1,4 +1,5 @@
-//! A disk that stalls on request: ext4 on a loop device, frozen as a cloud disk is whose writes hang. Reads of what is cached go on.
+//! A disk of a host's own, of any size, that stalls on request: ext4 on a loop device, frozen as a cloud disk is whose writes hang. Reads of
+//! what is cached go on.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
@@ -7,8 +8,6 @@ use std::sync::Mutex;
 
 use tempfile::TempDir;
 
-/// Above MIN_FREE_DISK; only what is written takes room.
-const SIZE: u64 = 4 << 30;
 /// Mounts, freezes and thaws as it is told. When nobody can tell it anything any more, however this process ended, it thaws and unmounts:
 /// what waits for a frozen disk cannot be killed.
 const GUARD: &str = r#"
@@ -37,11 +36,11 @@ struct Guard {
 }
 
 impl StallingDisk {
-    /// Mounts an empty one.
-    pub fn at(folder: &Path) -> Self {
+    /// Mounts an empty one with so many bytes. Only what is written to it takes room.
+    pub fn at(folder: &Path, bytes: u64) -> Self {
         let image = tempfile::Builder::new().prefix("slipway-disk-").tempdir().expect("a temporary directory");
         let file = image.path().join("image");
-        std::fs::File::create(&file).and_then(|f| f.set_len(SIZE)).expect("an image file");
+        std::fs::File::create(&file).and_then(|f| f.set_len(bytes)).expect("an image file");
         let mut command = Command::new(if rustix::process::geteuid().is_root() { "sh" } else { "sudo" });
         if !rustix::process::geteuid().is_root() {
             command.args(["-n", "sh"]);

@@ -16,14 +16,18 @@ use super::{Dashboard, RedisServer, StallingDisk, parts, unique};
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
     env: BTreeMap<String, String>,
-    stalls: bool,
+    /// Bytes of the disk that `WORK_DIR` is on, where that is one of its own.
+    disk: Option<u64>,
 }
+
+/// Above MIN_FREE_DISK by default.
+const ROOMY: u64 = 4 << 30;
 
 impl WorkerOptions {
     /// Pushes to the test registry with its password; drains for 5 s.
     pub fn new(redis: &RedisServer, dashboard: &Dashboard) -> Self {
         let parts = parts();
-        let options = Self { env: BTreeMap::new(), stalls: false };
+        let options = Self { env: BTreeMap::new(), disk: None };
         options
             .redis("127.0.0.1", redis.port)
             .set("REDIS_PASSWORD", &redis.password)
@@ -86,7 +90,13 @@ impl WorkerOptions {
 
     /// `WORK_DIR` is on a disk that can be frozen: [`Host::disk`].
     pub fn on_a_stalling_disk(mut self) -> Self {
-        self.stalls = true;
+        self.disk = Some(ROOMY);
+        self
+    }
+
+    /// `WORK_DIR` is on a disk of so many MiB, which the tests see too: [`Host::work_dir`].
+    pub fn on_a_disk_of(mut self, mib: u64) -> Self {
+        self.disk = Some(mib << 20);
         self
     }
 
@@ -112,7 +122,7 @@ impl Host {
     pub fn new(options: WorkerOptions) -> Self {
         let dir = tempfile::Builder::new().prefix("slipway-host-").tempdir().expect("a temporary directory");
         std::fs::create_dir(dir.path().join("work")).expect("make WORK_DIR");
-        let disk = options.stalls.then(|| StallingDisk::at(&dir.path().join("work")));
+        let disk = options.disk.map(|bytes| StallingDisk::at(&dir.path().join("work"), bytes));
         Self { disk_mib: None, mark: unique(), options, disk, dir }
     }
 
@@ -224,6 +234,18 @@ impl Worker {
         self.child.kill().await.expect("kill the worker");
     }
 
+    /// No memory is given to it from now on: an allocation that needs more than it has ends it.
+    pub fn take_all_memory(&self) {
+        let none = rustix::process::Rlimit { current: Some(0), maximum: None };
+        // It may have ended just now.
+        rustix::process::prlimit(Some(self.raw_pid()), rustix::process::Resource::Data, none).ok();
+    }
+
+    /// As a process ends itself that cannot go on.
+    pub fn abort(&self) {
+        self.signal(Signal::ABORT);
+    }
+
     /// SIGHUP.
     pub fn hang_up(&self) {
         self.signal(Signal::HUP);
@@ -244,6 +266,11 @@ impl Worker {
             Ok(status) => status.expect("wait for the worker"),
             Err(_) => panic!("the worker (pid {}) did not end within {within:?}", self.pid()),
         }
+    }
+
+    /// Waits for its end, however long that takes.
+    pub async fn wait(&mut self) -> ExitStatus {
+        self.child.wait().await.expect("wait for the worker")
     }
 
     /// Waits for its end by this exit code.
@@ -278,7 +305,10 @@ impl Worker {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid()).expect("a pid");
-        kill_process(pid, signal).expect("signal the worker");
+        kill_process(self.raw_pid(), signal).expect("signal the worker");
+    }
+
+    fn raw_pid(&self) -> Pid {
+        Pid::from_raw(self.pid()).expect("a pid")
     }
 }
