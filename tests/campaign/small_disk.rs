@@ -23,11 +23,12 @@ const STRANGER: &str = "somebody-elses";
 
 /// Each host has a mirror that no job needs any more, and the Engine has cache.
 pub async fn caches_fill(fleet: &mut Fleet) {
-    let load = Load { lines: LINES, pause_ms: 800, context: CACHED, ..Load::default() };
+    let load = Load { lines: LINES, pause_ms: 4000, context: CACHED, ..Load::default() };
+    let repositories: Vec<_> = fleet.nodes.iter().map(|_| repository(&load)).collect();
     let mut first = Vec::new();
-    for _ in 0..fleet.nodes.len() {
-        // A host with one slot that has begun takes no other.
-        let job = fleet.push(repository(&load), LINES, |job| job).await;
+    for repository in repositories {
+        // A host with one slot that has begun takes no other, as long as its job goes on.
+        let job = fleet.push(repository, LINES, |job| job).await;
         fleet.dashboard.wait_for_line(&job.id, " line 0", SOON).await;
         first.push(job);
     }

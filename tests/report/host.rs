@@ -171,8 +171,9 @@ impl Fence for Fences {
     }
 }
 
+/// Fails the test rather than hang where the end never arrives.
 pub async fn end(report: &JobReport, outcome: Outcome) -> slipway::report::Delivery {
-    report.end(&outcome).await
+    tokio::time::timeout(std::time::Duration::from_secs(120), report.end(&outcome)).await.expect("the end arrives")
 }
 
 pub fn id(text: &str) -> DeploymentId {
