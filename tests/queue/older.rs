@@ -113,3 +113,45 @@ async fn a_refused_builded_that_an_earlier_process_stored_is_waited_for() {
     let newer = worker.claim().await;
     assert!(waits(&worker, &newer).await, "a post of the earlier process may still be on its way");
 }
+
+/// The newest one is over, and what was before it is still on its way.
+#[tokio::test]
+async fn a_builded_waits_for_an_older_one_that_may_be_on_its_way_also_when_one_between_them_has_failed() {
+    let redis = Redis::start().await;
+    let worker = redis.worker().await;
+    let (older, between) = two_of_one_service(&redis, &worker, Some(builded())).await;
+    worker.queue.store_outcome(&between, &failed(Code::DockerfileStepFailed)).await.unwrap();
+    worker.queue.acknowledge(&between).await.unwrap();
+    redis.push(&job("newest", "s1")).await;
+    let newest = worker.claim().await;
+    assert!(waits(&worker, &newest).await, "the older BUILDED may still arrive");
+    worker.queue.acknowledge(&older).await.unwrap();
+    assert_eq!(within(10, worker.queue.store_outcome(&newest, &builded())).await.unwrap(), Fenced::Stored);
+    worker.queue.acknowledge(&newest).await.unwrap();
+    assert_eq!(redis.cmd::<i64>(&["HLEN", "{q}:service"]).await, 0, "nobody is the newest of a service without jobs");
+}
+
+/// Its BUILDED had no answer when its worker died; it comes back when a newer one was told.
+#[tokio::test]
+async fn a_builded_of_a_dead_worker_that_a_newer_one_has_passed_is_told_no_more_by_whoever_takes_it_up() {
+    let redis = Redis::start().await;
+    let config = redis.config();
+    let start = async |dir| Worker::start(&config, dir, Duration::from_secs(1)).await;
+    let (dies, lives) = (start(tempfile::tempdir().unwrap()).await, start(tempfile::tempdir().unwrap()).await);
+    redis.push(&job("older", "s1")).await;
+    let older = dies.claim().await;
+    dies.queue.store_outcome(&older, &builded()).await.unwrap();
+    dies.queue.may_post(&older, Telling::End).await.unwrap();
+    // It claims nothing more: nobody takes the older one over.
+    redis.push(&job("newer", "s1")).await;
+    let newer = lives.claim().await;
+    lives.queue.allow_claims(false);
+    let dir = dies.die().await;
+    let stored = within(90, lives.queue.store_outcome(&newer, &builded())).await.unwrap();
+    assert_eq!(stored, Fenced::Stored, "the lease is gone, and what was on its way had its time");
+
+    let again = start(dir).await;
+    let resumed = again.queue.resume().await.unwrap();
+    let older = resumed.iter().find(|claim| name(claim) == "older").expect("it is taken up");
+    assert_eq!(again.queue.may_post(older, Telling::End).await.unwrap(), Fenced::Superseded { by: id("newer") });
+}

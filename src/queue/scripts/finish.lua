@@ -50,7 +50,7 @@ if note == '' and rec.status == 'BUILDED' and rec.cancelled then return {'cancel
 local parked = redis.call('HGET', jobs, id .. '/parked')
 if parked then redis.call('LLEN', queue) end
 local others = redis.call('ZCARD', ended)
-local newest = rec.service and redis.call('HGET', service_key, rec.service)
+redis.call('HLEN', service_key)
 
 remove_claim(claimed, payload, size)
 forget_crashes()
@@ -65,7 +65,7 @@ if parked then
   end
 end
 -- older ones carry their flag already: the newest place is only needed while its job goes on
-if newest == rec.seq .. ' ' .. id then redis.call('HDEL', service_key, rec.service) end
+leave_newest(jobs, service_key, id, rec)
 
 local now = math.floor(now_us() / 1000)
 write_record(jobs, id, {worker = worker, attempt = rec.attempt, seq = seq, status = rec.status, hold_until = rec.hold_until, ended_at = now})

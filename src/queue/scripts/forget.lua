@@ -18,9 +18,7 @@ for i = 1, #scan[2], 2 do
     local rec = read_record(jobs, id)
     if is_open(rec) and rec.worker == dead then
       local parked = redis.call('HGET', jobs, id .. '/parked')
-      if rec.service and redis.call('HGET', service_key, rec.service) == rec.seq .. ' ' .. id then
-        redis.call('HDEL', service_key, rec.service)
-      end
+      leave_newest(jobs, service_key, id, rec)
       redis.call('HDEL', jobs, id, id .. '/parked')
       if parked then redis.call('LPUSH', queue, parked) end
       answer[#answer + 1] = id

@@ -8,7 +8,7 @@
 -- Idempotent. BUILDED of a newer job waits until every older attempt of the service is closed, or its lease is gone plus one
 -- HTTP time-out: a BUILDED of the older one may still be on the way to the dashboard. It does not wait for an older one whose end
 -- is FAILED or CANCELLED and which never posted a BUILDED. After the bound the older one is barred: it posts no BUILDED any more,
--- and one that is on its way has one HTTP time-out. One that the dashboard refuses is barred at once: none is on its way.
+-- and one that is on its way has one HTTP time-out. One that is passed because its worker is gone is barred too. One that the dashboard refuses is barred at once: none is on its way.
 local jobs, lease = KEYS[1], KEYS[2]
 local id, worker, attempt, seq, outcome, status = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local retry, http, suspect, bound = ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[12])
@@ -76,6 +76,14 @@ if status == 'BUILDED' and rec.after then
       write_record(jobs, id, rec)
     end
     return blocker
+  end
+  for _, other in ipairs(rec.after) do
+    local older = read_record(jobs, other)
+    -- passed while nobody has it, or its worker is gone: whoever takes it up tells CANCELLED, and no BUILDED behind this one
+    if is_open(older) and not older.barred and not is_settled(older) then
+      older.barred, older.superseded_by = true, older.superseded_by or id
+      write_record(jobs, other, older)
+    end
   end
   rec.after, rec.waits_since = nil, nil
 end

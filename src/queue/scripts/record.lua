@@ -70,6 +70,20 @@ local function is_open(rec)
   return rec and not rec.ended_at
 end
 
+-- The newest job of a service is over. Of the older ones that its BUILDED would have had to wait for the newest that is still open takes
+-- its place, so that the next job of the service waits for that one: else an older BUILDED on its way could arrive last.
+local function leave_newest(jobs, service_key, id, rec)
+  if not rec.service or redis.call('HGET', service_key, rec.service) ~= rec.seq .. ' ' .. id then return end
+  for _, other in ipairs(rec.after or {}) do
+    local older = read_record(jobs, other)
+    if is_open(older) then
+      redis.call('HSET', service_key, rec.service, older.seq .. ' ' .. other)
+      return
+    end
+  end
+  redis.call('HDEL', service_key, rec.service)
+end
+
 -- whether the attempt is the caller's and goes on
 local function is_ours(rec, worker, attempt, seq)
   return is_open(rec) and rec.worker == worker and rec.attempt == tonumber(attempt) and rec.seq == seq

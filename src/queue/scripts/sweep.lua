@@ -39,9 +39,7 @@ for i = 1, #records[2], 2 do
   if rec and rec.ended_at and now - rec.ended_at > ended_stay then
     remove(id)
   elseif is_open(rec) and rec.worker == '' and now - tonumber(rec.seq) / 1000 > idle then
-    if rec.service and redis.call('HGET', service_key, rec.service) == rec.seq .. ' ' .. id then
-      redis.call('HDEL', service_key, rec.service)
-    end
+    leave_newest(jobs, service_key, id, rec)
     remove(id)
     answer[#answer + 1] = id
   end

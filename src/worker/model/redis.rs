@@ -278,7 +278,11 @@ impl Redis {
         }
         let service = self.services[claim.job];
         if self.newest.get(&service) == Some(&(record.seq, claim.job)) {
-            self.newest.remove(&service);
+            let open = record.after.iter().find_map(|other| Some((self.records.get(other).filter(|o| !o.ended)?.seq, *other)));
+            match open {
+                Some(older) => self.newest.insert(service, older),
+                None => self.newest.remove(&service),
+            };
         }
         record.ended = true;
         self.records.insert(claim.job, record);
