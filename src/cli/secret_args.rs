@@ -13,7 +13,7 @@ const LONGEST_FILE: u64 = 1024 * 1024;
 /// Where the git token comes from. Never from the command line: every user of the machine can read that.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct GitLogin {
-    /// User for the git server. Default: the repository's owner for GitHub, else git.
+    /// User for the git server. Default: git; with enqueue, the repository's owner for GitHub.
     #[arg(long, value_name = "NAME")]
     pub(super) git_username: Option<String>,
     /// File that holds the git token or password. (There is no option for the token itself: others could read it in the process list.)

@@ -1,6 +1,7 @@
 //! What a build can reach on its host, said once at start-up, with the rules that close it.
 
 use bollard::Docker;
+use bollard::query_parameters::InspectNetworkOptions;
 
 use super::buildpacks::bridge_interface;
 use crate::config::{BuildConfig, BuildNetwork, BuildpacksConfig, BuildpacksNetwork};
@@ -9,7 +10,7 @@ use crate::config::{BuildConfig, BuildNetwork, BuildpacksConfig, BuildpacksNetwo
 pub async fn exposure_warnings(build: &BuildConfig, buildpacks: &BuildpacksConfig, engine: &Docker) -> Vec<String> {
     let mut warnings = Vec::from(of_what_the_engine_fetches());
     if build.network == BuildNetwork::Default {
-        warnings.extend(of_dockerfiles());
+        warnings.extend(of_dockerfiles(&engines_bridge(engine).await));
     }
     if buildpacks.network == BuildpacksNetwork::Own {
         match bridge_interface(engine).await {
@@ -36,14 +37,20 @@ fn of_what_the_engine_fetches() -> [String; 2] {
     .map(str::to_owned)
 }
 
-fn of_dockerfiles() -> [String; 4] {
+/// The interface of the network that RUN steps are in. An Engine may have been told another name than the usual one.
+async fn engines_bridge(engine: &Docker) -> String {
+    let network = engine.inspect_network("bridge", None::<InspectNetworkOptions>).await.ok();
+    let name = network.and_then(|network| network.options?.remove("com.docker.network.bridge.name"));
+    name.unwrap_or_else(|| "docker0".to_owned())
+}
+
+fn of_dockerfiles(bridge: &str) -> [String; 4] {
     [
-        "RUN steps of every job reach this host's ports that listen on 0.0.0.0, and the cloud's metadata address with this host's credentials.",
-        "Close both: iptables -I INPUT -i docker0 -m conntrack --ctstate NEW -j DROP",
-        "       and: iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP",
-        "(docker0: the Engine's bridge; where builds use the host's own resolver, allow port 53 of it first.) Or give RUN steps no network: BUILD_NETWORK=none.",
+        "RUN steps of every job reach this host's ports that listen on 0.0.0.0, and the cloud's metadata address with this host's credentials.".to_owned(),
+        format!("Close both: iptables -I INPUT -i {bridge} -m conntrack --ctstate NEW -j DROP"),
+        "       and: iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP".to_owned(),
+        format!("({bridge}: the Engine's bridge; where builds use the host's own resolver, allow port 53 of it first.) Or give RUN steps no network: BUILD_NETWORK=none."),
     ]
-    .map(str::to_owned)
 }
 
 fn of_buildpacks(interface: &str) -> [String; 2] {

@@ -78,7 +78,7 @@ impl PhaseEnd {
                     "There is no Dockerfile, and no buildpack recognised the repository{}.",
                     self.looked(&["fail: ", "skip: ", "err: ", "pass: "])
                 ),
-                "Add a Dockerfile, or the files that a buildpack goes by (package.json, requirements.txt, go.mod …).",
+                "Add a Dockerfile.",
             ),
             22 => self.operators(name, "A buildpack of the builder cannot be used. Check BUILDPACKS_BUILDERS."),
             21 => Failure::new(
