@@ -46,7 +46,7 @@ impl Body<'_> {
         let text = self.bytes.trim_ascii();
         if !self.is_whole {
             // Stored all the same: what was cut behind the status line and the beginning of the object changes nothing.
-            return (!text.starts_with(b"{")).then_some("a body that was cut off");
+            return None;
         }
         if text.is_empty() {
             return Some("an empty body");
@@ -56,6 +56,11 @@ impl Body<'_> {
             Ok(object) if tells_an_error(&object) => Some("an error"),
             Ok(_) => None,
         }
+    }
+
+    /// Nothing came of it that would tell whose answer it is.
+    fn is_cut_before_it_says(&self) -> bool {
+        !self.is_whole && !self.is_page() && !self.bytes.trim_ascii().starts_with(b"{")
     }
 
     fn is_page(&self) -> bool {
@@ -73,6 +78,11 @@ impl Answer {
     /// address that answers everything. So is a refusal of one post that comes as a web page.
     pub fn with_body(status: u16, retry_after: Option<&str>, body: Body<'_>, now: OffsetDateTime) -> Self {
         let answer = Self::of(status, retry_after, now);
+        if answer == Answer::Taken && body.is_cut_before_it_says() {
+            // As with an answer that does not come at all: it may have been stored.
+            let why = format!("its answer {status} broke off before its body came");
+            return Answer::Away { why, retry_after: None };
+        }
         let found = match answer {
             Answer::Taken => body.is_no_acknowledgement(),
             Answer::Invalid(_) => body.is_page().then_some("a web page"),
@@ -152,7 +162,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_that_was_cut_off_behind_its_beginning_is_one() {
         assert_eq!(with_body(200, "application/json", r#"{"succ"#, false), Answer::Taken);
-        assert!(matches!(with_body(200, "application/json", "", false), Answer::NotTheApi { .. }));
+        assert!(matches!(with_body(200, "application/json", "", false), Answer::Away { .. }), "it may have been stored");
         assert!(matches!(with_body(200, "", "<html", false), Answer::NotTheApi { .. }));
     }
 

@@ -20,9 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Below the five seconds after which a Node server closes an idle connection: a post on one that is just being closed is a post
 /// whose answer is lost.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// What is read of an answer's body (to use the connection again), and for how long.
+/// So much is read of an answer's body: it says whether the API acknowledges the post.
 const BODY_BYTES: usize = 64 * 1024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 const SETTINGS: ServerSettings = ServerSettings {
     address: "API_URL",
@@ -95,7 +94,8 @@ impl Client {
         };
         let request =
             self.http.post(url).header("x-api-key", self.key.clone()).header(CONTENT_TYPE, "application/json").body(body);
-        let response = match tokio::time::timeout(self.timeout, request.send()).await {
+        let until = tokio::time::Instant::now() + self.timeout;
+        let response = match tokio::time::timeout_at(until, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(e)) => return Answer::Away { why: self.through(cause(&e)), retry_after: None },
             Err(_) => {
@@ -107,7 +107,7 @@ impl Client {
         let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let (retry_after, content_type) = (text(RETRY_AFTER), text(CONTENT_TYPE));
         let mut bytes = Vec::new();
-        let read = tokio::time::timeout(BODY_TIMEOUT, read(response, &mut bytes)).await;
+        let read = tokio::time::timeout_at(until, read(response, &mut bytes)).await;
         let body = Body { bytes: &bytes, is_whole: read == Ok(true), content_type: &content_type };
         let retry_after = Some(retry_after.as_str()).filter(|value| !value.is_empty());
         Answer::with_body(status, retry_after, body, OffsetDateTime::now_utc())

@@ -93,7 +93,7 @@ pub(super) fn unreachable(site: &Site, error: &reqwest::Error) -> Failure {
         return Failure::new(
             Code::GitUnreachable,
             format!("The git server {host} cannot be reached through the proxy {proxy}: {}.", printable(&innermost, 200)),
-            "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the worker, and that the proxy runs.",
+            "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
         );
     }
     if chain.iter().any(|e| e.is::<UnknownName>()) {

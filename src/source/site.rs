@@ -61,11 +61,11 @@ pub(super) fn out_of_reach(site: &Site, zone: Zone) -> Failure {
         ),
         Zone::Host => (
             format!("The git host {host} is this worker's own host, which jobs may not reach."),
-            "Use its public URL, or have the operator name it in GIT_ALLOWED_HOSTS, or set GIT_PRIVATE_HOSTS=all.",
+            "Use its public URL. The operator's GIT_ALLOWED_HOSTS or GIT_PRIVATE_HOSTS may allow it.",
         ),
         Zone::Private | Zone::Public => (
             format!("The git host {host} is in a private network, which jobs may not reach."),
-            "Use its public URL, or have the operator name it in GIT_ALLOWED_HOSTS, or set GIT_PRIVATE_HOSTS=lan.",
+            "Use its public URL. The operator's GIT_ALLOWED_HOSTS or GIT_PRIVATE_HOSTS may allow it.",
         ),
     };
     Failure::new(Code::GitHostNotAllowed, cause, way_out)

@@ -54,6 +54,10 @@ pub enum Reply {
     StoreAndCut,
     /// Stores it, sends the status line and a part of the body, then closes.
     CutBody,
+    /// Stores it, sends the status line at once, and the body after so long.
+    SlowBody(Duration),
+    /// Stores it, sends the status line, then closes.
+    NoBody,
 }
 
 type Rule = Box<dyn FnMut(&Seen) -> Reply + Send>;
@@ -176,12 +180,18 @@ async fn answer(
         (dashboard.rule.lock().unwrap())(&seen)
     };
     // What stores a post refuses an empty text first.
-    let stores = matches!(reply, Reply::Late(_) | Reply::StoreAndCut | Reply::CutBody);
+    let stores = matches!(reply, Reply::Late(_) | Reply::StoreAndCut | Reply::CutBody | Reply::SlowBody(_) | Reply::NoBody);
     let reply = if stores && is_test(&seen) { Reply::AsMeasured } else { reply };
     seen.answered = match &reply {
         Reply::AsMeasured if is_test(&seen) => 400,
         Reply::AsMeasured if seen.text().len() > 65_535 => 500,
-        Reply::AsMeasured | Reply::Hang | Reply::Late(_) | Reply::StoreAndCut | Reply::CutBody => 200,
+        Reply::AsMeasured
+        | Reply::Hang
+        | Reply::Late(_)
+        | Reply::StoreAndCut
+        | Reply::CutBody
+        | Reply::SlowBody(_)
+        | Reply::NoBody => 200,
         Reply::Status(status) | Reply::RetryAfter(status, _) | Reply::Page(status, ..) => *status,
     };
     let answered = seen.answered;
@@ -195,6 +205,20 @@ async fn answer(
         }
         // A panic in a handler closes the connection without an answer.
         Reply::StoreAndCut => std::panic::resume_unwind(Box::new("cut")),
+        Reply::SlowBody(time) => {
+            let body = stream::once(async move {
+                tokio::time::sleep(time).await;
+                Ok::<_, std::io::Error>(Bytes::from_static(b"{\"success\":true}"))
+            });
+            response.body(Body::from_stream(body)).unwrap()
+        }
+        Reply::NoBody => {
+            let cut = stream::once(async {
+                tokio::task::yield_now().await;
+                Err::<Bytes, _>(std::io::Error::other("cut"))
+            });
+            response.body(Body::from_stream(cut)).unwrap()
+        }
         Reply::CutBody => {
             // The pause between the two lets the first part out before the connection is closed.
             let part = stream::once(std::future::ready(Ok(Bytes::from_static(b"{\"ok\""))));
