@@ -312,7 +312,7 @@ async fn a_newer_deployment_may_pass_a_builded_that_is_refused_alone_but_none_th
 async fn an_acknowledgement_whose_body_comes_slowly_is_one_and_one_that_breaks_off_is_asked_for_again() {
     let host = host().await;
     host.dashboard.answers(|seen| if is_end(seen) { Reply::SlowBody(Duration::from_secs(3)) } else { Reply::AsMeasured });
-    assert_eq!(end(&host.open("slow").await, builded()).await, Delivery::Delivered);
+    assert_eq!(end(&*host.open("slow").await, builded()).await, Delivery::Delivered);
     assert_eq!(host.dashboard.statuses("slow"), ["BUILDED"], "it is posted once");
 
     let is_first = std::sync::atomic::AtomicBool::new(true);
@@ -320,7 +320,7 @@ async fn an_acknowledgement_whose_body_comes_slowly_is_one_and_one_that_breaks_o
         let breaks_off = is_end(seen) && is_first.swap(false, std::sync::atomic::Ordering::Relaxed);
         if breaks_off { Reply::NoBody } else { Reply::AsMeasured }
     });
-    assert_eq!(end(&host.open("cut").await, builded()).await, Delivery::Delivered);
+    assert_eq!(end(&*host.open("cut").await, builded()).await, Delivery::Delivered);
     assert_eq!(host.dashboard.statuses("cut"), ["BUILDED", "BUILDED"], "the first may not have been stored");
     host.stop().await;
 }
