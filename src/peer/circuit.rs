@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// So many different ids in a row answered with 404 or 500, and none taken between, are the peer's trouble, not the ids'.
+/// So many different ids in a row refused, and none taken between, are the peer's trouble, not the ids'.
 const DOUBTS: u32 = 3;
 
 /// The health of one peer. `Default`: closed, it answers.
@@ -70,15 +70,7 @@ impl Circuit {
         change
     }
 
-    /// Whether [`Circuit::doubted`] would open it, or keep it open, for this id.
-    pub fn would_open(&self, probe: bool, id: u64) -> bool {
-        match self.open {
-            Some(_) => probe,
-            None => self.doubts + u32::from(self.last_doubted != Some(id)) >= DOUBTS,
-        }
-    }
-
-    /// 404 or 500: this id's trouble, or the peer's. `id`: anything that tells ids apart.
+    /// A refusal: this id's trouble, or the peer's. `id`: anything that tells ids apart.
     pub fn doubted(&mut self, now: Instant, probe: bool, id: u64, wait: impl FnOnce(u32) -> Duration) -> Change {
         if self.open.is_some() {
             return if probe { self.failed(now, true, None, wait) } else { Change::Same };

@@ -1,8 +1,9 @@
 //! The dashboard as all senders share it: the circuit, the bound of posts under way, whether the key is accepted.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watc
 use super::answer::Answer;
 use super::client::{Client, Post};
 use super::pace::{Pace, jittered, random};
+use super::refusals::Health;
 use super::test_post::{TestPost, takes_everything};
 use crate::config::DashboardConfig;
 use crate::peer::{Change, Circuit};
@@ -45,6 +47,10 @@ pub struct Dashboard {
     slots: Arc<Semaphore>,
     taken: AtomicU64,
     taken_statuses: AtomicU64,
+    /// Something was taken since the start and since the last outage.
+    has_taken: AtomicBool,
+    /// Deployments whose last post was refused.
+    refused: Mutex<HashSet<DeploymentId>>,
     denied: watch::Sender<Option<u16>>,
     test: TestPost,
 }
@@ -61,6 +67,8 @@ impl Dashboard {
             slots: Arc::new(Semaphore::new(POSTS)),
             taken: AtomicU64::new(0),
             taken_statuses: AtomicU64::new(0),
+            has_taken: AtomicBool::new(false),
+            refused: Mutex::default(),
             denied: watch::Sender::new(None),
             test: TestPost::default(),
         })
@@ -75,9 +83,24 @@ impl Dashboard {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Statuses that were taken so far, of any deployment.
-    pub fn taken_statuses(&self) -> u64 {
-        self.taken_statuses.load(Ordering::Relaxed)
+    fn refused(&self) -> std::sync::MutexGuard<'_, HashSet<DeploymentId>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of it beside a refusal of this deployment. Posts of several deployments that are refused are an outage, whatever
+    /// the test post says: the API refuses an empty line before it asks its database.
+    pub async fn health_beside(&self, deployment: &DeploymentId) -> Health {
+        let others_are_refused = self.refused().iter().any(|id| id != deployment);
+        Health {
+            statuses: self.taken_statuses.load(Ordering::Relaxed),
+            has_taken: self.has_taken.load(Ordering::Relaxed),
+            refuses_nobody_else: !others_are_refused && self.answers_test_post().await,
+        }
+    }
+
+    /// The deployment posts nothing more.
+    pub fn leave(&self, deployment: &DeploymentId) {
+        self.refused().remove(deployment);
     }
 
     /// 401 or 403, if that was the last word about the key.
@@ -129,12 +152,22 @@ impl Dashboard {
         let is_status = matches!(post, Post::Status(_));
         let probe = pass.turn.is_some();
         let answered = self.client.post(deployment, post).await;
-        let (answer, cause) = self.find_cause(probe, deployment, answered).await;
-        if is_status && answer == Answer::Taken {
-            self.taken_statuses.fetch_add(1, Ordering::Relaxed);
-        }
-        if matches!(answer, Answer::Away { .. } | Answer::NotTheApi { .. }) {
-            self.test.forget();
+        let (answer, cause) = self.find_cause(answered).await;
+        match &answer {
+            Answer::Taken => {
+                self.refused().remove(deployment);
+                if is_status {
+                    self.taken_statuses.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Answer::Invalid(_) | Answer::TooLarge | Answer::Failed(_) | Answer::UnknownId => {
+                self.refused().insert(deployment.clone());
+            }
+            Answer::Away { .. } | Answer::NotTheApi { .. } => {
+                self.has_taken.store(false, Ordering::Relaxed);
+                self.test.forget();
+            }
+            Answer::Denied(_) => {}
         }
         match cause {
             Cause::ThisPost => {
@@ -146,14 +179,13 @@ impl Dashboard {
         answer
     }
 
-    /// An answer that speaks for the whole dashboard (the key is refused, a web page, 500 to several deployments in a row) may be to
-    /// this post alone: a firewall before the dashboard may dislike one log line. The test post tells the two apart.
-    async fn find_cause(&self, probe: bool, deployment: &DeploymentId, answer: Answer) -> (Answer, Cause) {
+    /// An answer that speaks for the whole dashboard (the key is refused, a web page) may be to this post alone: a firewall before the
+    /// dashboard may dislike one log line. The test post tells the two apart. Of a 500 it shows nothing.
+    async fn find_cause(&self, answer: Answer) -> (Answer, Cause) {
         let status = match &answer {
             // A key that is known to be refused is asked about by `watch_key`.
             Answer::Denied(status) if self.denied().is_none() => *status,
             Answer::NotTheApi { status, .. } => *status,
-            Answer::Failed(status) if self.circuit().would_open(probe, hash(deployment)) => *status,
             _ => return (answer, Cause::AsAnswered),
         };
         match (answer, self.test.send(&self.client).await) {
@@ -171,7 +203,7 @@ impl Dashboard {
     }
 
     /// Whether the dashboard answers as its API does: it refuses an empty line with 400, and stores nothing of it.
-    pub async fn answers(&self) -> bool {
+    async fn answers_test_post(&self) -> bool {
         matches!(self.test.send(&self.client).await, Answer::Invalid(400))
     }
 
@@ -235,12 +267,19 @@ impl Dashboard {
         let (change, why) = match answer {
             Answer::Taken => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
+                self.has_taken.store(true, Ordering::Relaxed);
                 self.set_denied(None);
                 (self.circuit().passed(probe), String::new())
             }
             Answer::Invalid(_) | Answer::TooLarge => {
                 self.set_denied(None);
-                (self.circuit().passed(probe), String::new())
+                let wait = |n| jittered(pace.base, pace.doubt_cap, n, random());
+                let change = match self.has_taken.load(Ordering::Relaxed) {
+                    true => self.circuit().doubted(now, probe, id, wait),
+                    false => self.circuit().failed(now, probe, None, wait),
+                };
+                let status = if let Answer::Invalid(status) = answer { *status } else { 413 };
+                (change, format!("it answers {status} and takes nothing; check API_URL, and what answers there"))
             }
             Answer::Denied(status) => {
                 self.set_denied(Some(*status));
@@ -273,6 +312,7 @@ impl Dashboard {
     fn tell(&self, change: Change, why: &str) {
         match change {
             Change::Opened => {
+                self.has_taken.store(false, Ordering::Relaxed);
                 tracing::warn!(dashboard = %self.address, why, "the dashboard does not take reports; they wait on disk and are tried again");
             }
             Change::Closed => {

@@ -19,8 +19,9 @@ pub struct Pace {
     pub doubt_cap: Duration,
     /// A 404 is believed when it went on for so long while other ids passed.
     pub refuse_after: Duration,
-    /// A 500 to a status or an end is believed when it went on for so long while nothing but a test post showed that the dashboard is
-    /// well; the half of it for what is told with less after that.
+    /// A refusal of a status or an end is believed when it went on for so long while statuses of other deployments were taken.
+    pub refuse_beside_after: Duration,
+    /// The same where no other deployment posts at all, so that a test post is all that shows that the dashboard is well.
     pub refuse_alone_after: Duration,
     /// How long the fence may take to answer.
     pub fence_timeout: Duration,
@@ -37,7 +38,8 @@ impl Default for Pace {
             retry_after_max: RETRY_AFTER_MAX,
             doubt_cap: Duration::from_secs(5),
             refuse_after: Duration::from_secs(5 * 60),
-            refuse_alone_after: Duration::from_secs(60),
+            refuse_beside_after: Duration::from_secs(3 * 60),
+            refuse_alone_after: Duration::from_secs(15 * 60),
             fence_timeout: Duration::from_secs(3),
             give_back: Duration::from_secs(1),
         }

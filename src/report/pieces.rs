@@ -94,7 +94,7 @@ impl Pieces {
         }
     }
 
-    /// It was answered with 500 (or with 403 while a test post passes): because of what stands in it, or because of the dashboard.
+    /// It was answered with 500 or 400 (or with 403 while a test post passes): because of what stands in it, or because of the dashboard.
     pub fn refused(&mut self, text: &str) -> Refusal {
         let Some(piece) = self.queue.front_mut() else {
             return Refusal::Again;
@@ -130,16 +130,16 @@ impl Pieces {
                 }
                 Refusal::Again
             }
-            Stage::Announcing | Stage::Announced { .. } => self.leave_out(),
+            Stage::Announcing => {
+                self.set_stage(Stage::Plain { refusals: 0, limit: REFUSALS });
+                Refusal::Again
+            }
+            Stage::Announced { .. } => self.leave_out(),
         }
     }
 
-    /// It was answered with 400: no other try helps.
-    pub fn invalid(&mut self) -> Refusal {
-        self.leave_out()
-    }
-
-    fn leave_out(&mut self) -> Refusal {
+    /// It is not told at all.
+    pub fn leave_out(&mut self) -> Refusal {
         Refusal::LeftOut(self.queue.pop_front().map_or(0, |p| p.range.len()))
     }
 

@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 use crate::protocol::{DeploymentStatus, Failure, Outcome, StatusData, StatusPost};
 
 /// The dashboard loses an event with a longer `error` silently.
 const ERROR_CHARS: usize = 191;
-/// Refusals of one body that are believed where another deployment's status was taken meanwhile.
+/// Refusals of one body before a 500 is believed.
+const REFUSALS: u32 = 12;
+/// Between two refusals so many times another deployment's status must have been taken.
 const WITNESSED: u32 = 3;
+/// Time between two refusals counts for no more than this: it may have been an outage.
+const LONGEST_GAP: Duration = Duration::from_secs(30);
 
 /// How a body was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,54 +23,77 @@ pub enum Refusal {
     Unclear,
 }
 
-/// What shows that the dashboard is well, and so that the refusal is this body's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// It took another deployment's status since the first refusal.
-    AnotherStatus,
-    /// It answers a test post as its API does.
-    TestPost,
-    None,
+/// What is known of the dashboard at a refusal.
+#[derive(Debug, Clone, Copy)]
+pub struct Health {
+    /// Statuses that it has taken so far. While a deployment is refused, none of them is its own.
+    pub statuses: u64,
+    /// It has taken something since the start and since its last outage.
+    pub has_taken: bool,
+    /// It refuses no other deployment, and answers a test post as its API does.
+    pub refuses_nobody_else: bool,
 }
 
-/// One body's refusals in a row.
+/// One deployment's refusals in a row.
 #[derive(Debug, Default)]
 pub struct Refusals {
+    /// Of what is told now.
     count: u32,
-    /// The first one with a proof.
-    since: Option<Instant>,
-    /// Statuses of any deployment that were taken before the first refusal.
-    taken: Option<u64>,
+    witnessed: u32,
+    last: Option<Last>,
+    /// How long this one was refused while statuses of others were taken.
+    beside: Duration,
+    /// Since when nobody else is refused, and a test post shows that the dashboard is well.
+    alone: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at: Instant,
+    statuses: u64,
 }
 
 impl Refusals {
-    /// Whether another status was taken since the first refusal of this row. `taken`: statuses taken so far. (None of them is of this
-    /// deployment: it posts one at a time, and this one is refused.)
-    pub fn is_witnessed(&mut self, taken: u64) -> bool {
-        taken > *self.taken.get_or_insert(taken)
+    /// Another refusal. `true`: something shows that it is this deployment's own.
+    pub fn note(&mut self, now: Instant, health: Health) -> bool {
+        self.count += 1;
+        if let Some(last) = self.last
+            && health.statuses > last.statuses
+        {
+            self.witnessed += 1;
+            self.beside += now.saturating_duration_since(last.at).min(LONGEST_GAP);
+        }
+        self.last = Some(Last { at: now, statuses: health.statuses });
+        if health.refuses_nobody_else {
+            self.alone.get_or_insert(now);
+        } else {
+            self.alone = None;
+        }
+        self.witnessed > 0 || self.alone.is_some()
     }
 
-    /// Another refusal. `true`: it is believed, and the row begins anew with another body. `after`: how long an unclear refusal goes on
-    /// before it is believed where a test post is the only proof.
-    pub fn believed(&mut self, now: Instant, refusal: Refusal, proof: Proof, after: Duration) -> bool {
-        if proof == Proof::None {
-            (self.count, self.since) = (0, None);
-            return false;
-        }
-        self.count += 1;
-        let since = *self.since.get_or_insert(now);
-        let believed = match (refusal, proof) {
-            (Refusal::OfTheBody, _) => true,
-            (Refusal::Unclear, Proof::AnotherStatus) => self.count >= WITNESSED,
-            (Refusal::Unclear, _) => now.saturating_duration_since(since) >= after,
+    /// Whether the refusal that was noted last is believed. What is told then instead is believed to be refused sooner: the time goes
+    /// on, and the count begins anew.
+    pub fn believe(&mut self, now: Instant, refusal: Refusal, health: Health, pace: &Pace) -> bool {
+        let alone = self.alone.map(|since| now.saturating_duration_since(since));
+        let is_alone_for = |long: Duration| alone.is_some_and(|alone| alone >= long);
+        let believed = match refusal {
+            Refusal::OfTheBody => {
+                let shown = self.witnessed > 0;
+                shown || is_alone_for(if health.has_taken { pace.refuse_beside_after } else { pace.refuse_alone_after })
+            }
+            Refusal::Unclear => {
+                let shown = self.witnessed >= WITNESSED && self.beside >= pace.refuse_beside_after;
+                self.count >= REFUSALS && (shown || is_alone_for(pace.refuse_alone_after))
+            }
         };
         if believed {
-            (self.count, self.since) = (0, None);
+            (self.count, self.witnessed) = (0, 0);
         }
         believed
     }
 
-    /// Another answer than a refusal.
+    /// Something of the deployment was taken.
     pub fn over(&mut self) {
         *self = Self::default();
     }
@@ -144,28 +172,65 @@ mod tests {
         assert_eq!(images, [format!("r.example/svc:d-1@{digest}"), format!("r.example/svc@{digest}")]);
     }
 
-    #[test]
-    fn a_500_is_never_believed_while_nothing_shows_that_the_dashboard_is_well() {
-        let (mut refusals, now) = (Refusals::default(), Instant::now());
-        assert!((0..1000).all(|n| !refusals.believed(now + MINUTE * n, Refusal::Unclear, Proof::None, MINUTE)));
-        assert!(!refusals.believed(now + MINUTE * 1000, Refusal::Unclear, Proof::TestPost, MINUTE), "the time counts from here");
-        assert!(refusals.believed(now + MINUTE * 1001, Refusal::Unclear, Proof::TestPost, MINUTE));
+    /// `statuses`: taken of others so far.
+    fn well(statuses: u64) -> Health {
+        Health { statuses, has_taken: true, refuses_nobody_else: false }
+    }
+
+    fn alone() -> Health {
+        Health { statuses: 0, has_taken: false, refuses_nobody_else: true }
+    }
+
+    /// The minutes in which a refusal is believed, of one refusal each quarter of a minute.
+    fn believed(minutes: u32, refusal: Refusal, health: impl Fn(u32) -> Health) -> Vec<u32> {
+        let (mut refusals, pace, start) = (Refusals::default(), Pace::default(), Instant::now());
+        let mut in_minutes = Vec::new();
+        for quarter in 0..minutes * 4 {
+            let (now, health) = (start + MINUTE / 4 * quarter, health(quarter));
+            refusals.note(now, health);
+            if refusals.believe(now, refusal, health, &pace) {
+                in_minutes.push(quarter / 4);
+            }
+        }
+        in_minutes
     }
 
     #[test]
-    fn beside_a_status_that_was_taken_three_are_enough_and_one_400_always_is() {
-        let (mut refusals, now) = (Refusals::default(), Instant::now());
-        let mut unclear = || refusals.believed(now, Refusal::Unclear, Proof::AnotherStatus, MINUTE);
-        assert_eq!([unclear(), unclear(), unclear(), unclear()], [false, false, true, false]);
-        assert!(Refusals::default().believed(now, Refusal::OfTheBody, Proof::TestPost, MINUTE));
-        assert!(!Refusals::default().believed(now, Refusal::OfTheBody, Proof::None, MINUTE));
+    fn nothing_is_believed_while_others_are_refused_too_and_nothing_is_taken() {
+        for refusal in [Refusal::Unclear, Refusal::OfTheBody] {
+            assert!(believed(1000, refusal, |_| well(7)).is_empty(), "{refusal:?}");
+        }
     }
 
     #[test]
-    fn a_status_that_was_taken_before_the_first_refusal_shows_nothing() {
-        let mut refusals = Refusals::default();
-        assert_eq!([7, 7, 8].map(|taken| refusals.is_witnessed(taken)), [false, false, true]);
-        refusals.over();
-        assert!(!refusals.is_witnessed(8));
+    fn a_500_is_believed_after_minutes_in_which_others_are_taken_and_what_is_told_then_needs_as_many_refusals() {
+        assert_eq!(believed(10, Refusal::Unclear, |n| well(n.into())), [3, 6, 9]);
+    }
+
+    #[test]
+    fn an_outage_counts_for_no_more_than_the_time_between_two_tries() {
+        let (mut refusals, pace, start) = (Refusals::default(), Pace::default(), Instant::now());
+        for n in 0..20 {
+            assert!(refusals.note(start, well(n)) == (n > 0));
+        }
+        let (later, health) = (start + MINUTE * 60, well(100));
+        refusals.note(later, health);
+        assert!(!refusals.believe(later, Refusal::Unclear, health, &pace));
+    }
+
+    #[test]
+    fn a_lone_500_is_believed_after_a_long_time_in_which_the_test_post_passes() {
+        let in_minutes = believed(20, Refusal::Unclear, |_| alone());
+        assert_eq!(in_minutes.first(), Some(&15));
+        let breaks = believed(20, Refusal::Unclear, |n| if n == 40 { well(0) } else { alone() });
+        assert!(breaks.is_empty(), "{breaks:?}");
+    }
+
+    #[test]
+    fn a_400_is_believed_beside_a_status_that_was_taken_or_in_the_end() {
+        assert_eq!(believed(1, Refusal::OfTheBody, |n| well(u64::from(n >= 2))), [0]);
+        assert_eq!(believed(20, Refusal::OfTheBody, |_| alone()).first(), Some(&15));
+        let after_others = Health { has_taken: true, ..alone() };
+        assert_eq!(believed(20, Refusal::OfTheBody, |_| after_others).first(), Some(&3));
     }
 }

@@ -16,7 +16,7 @@ use super::journal::{EndFate, EndNote, Item, Journal, Loaded, Position};
 use super::pace::{Pace, jittered, random};
 use super::patience::Patience;
 use super::pieces::{Outgoing, Pieces, Refusal};
-use super::refusals::{self, Extent, Proof, Refusals, status_post};
+use super::refusals::{self, Extent, Refusals, status_post};
 use super::{Delivery, Fence};
 use crate::protocol::{Code, DeploymentId, DeploymentStatus, LogPost, LogType, Outcome, StatusPost};
 use crate::queue::{Fenced, Gate, GateState, Telling};
@@ -97,6 +97,7 @@ impl Sender {
             over = self.send() => over,
             () = keep_flushed(&link) => Delivery::Stopped,
         };
+        self.dashboard.leave(&self.id);
         blocking(&link, |link| link.journal.flush()).await;
         link.progress.send_modify(|p| p.over = Some(over));
     }
@@ -225,23 +226,23 @@ impl Sender {
                 pieces.taken();
                 Refusal::Again
             }
-            Answer::Failed(_) if course.gives_up_lines => pieces.invalid(),
-            Answer::Failed(status) => {
+            Answer::Failed(_) | Answer::Invalid(_) | Answer::TooLarge if course.gives_up_lines => pieces.leave_out(),
+            Answer::Failed(status) | Answer::Invalid(status) => {
                 course.refusal = format!("The dashboard answers {status}");
-                if post.kind == LogType::Warning
-                    && pieces.is_announcing()
-                    && self.is_believed(course, refusals::Refusal::Unclear).await
-                {
-                    tracing::warn!(deployment_id = %self.id, status, "the dashboard refuses every line of this deployment; they are left out");
-                    course.gives_up_lines = true;
-                }
+                self.weigh_line(course, &pieces, &answer).await;
                 pieces.refused(text)
             }
             Answer::TooLarge => {
                 course.refusal = "The dashboard answers 413 (too large)".to_owned();
-                pieces.too_large(text)
+                self.weigh_line(course, &pieces, &answer).await;
+                let was_announcing = pieces.is_announcing();
+                let refusal = pieces.too_large(text);
+                if !was_announcing && !pieces.is_announcing() {
+                    // It is cut: the parts need not wait.
+                    course.tries = 0;
+                }
+                refusal
             }
-            Answer::Invalid(_) => pieces.invalid(),
             Answer::Denied(_) | Answer::UnknownId | Answer::Away { .. } | Answer::NotTheApi { .. } => Refusal::Again,
         };
         if let Refusal::LeftOut(bytes) = refusal {
@@ -254,6 +255,17 @@ impl Sender {
             course.log = Some((pieces, after));
         }
         Next::On
+    }
+
+    /// A line is refused. Where the harmless one that announces it is refused too, and that is believed, all lines are given up.
+    async fn weigh_line(&self, course: &mut Course, pieces: &Pieces, answer: &Answer) {
+        let health = self.dashboard.health_beside(&self.id).await;
+        let now = Instant::now();
+        course.refusals.note(now, health);
+        if pieces.is_announcing() && course.refusals.believe(now, refusal_of(answer), health, &self.pace) {
+            tracing::warn!(deployment_id = %self.id, ?answer, "the dashboard refuses every line of this deployment; they are left out");
+            course.gives_up_lines = true;
+        }
     }
 
     async fn send_status(&self, course: &mut Course, pass: Pass, status: DeploymentStatus, after: Position) -> Next {
@@ -288,10 +300,12 @@ impl Sender {
                 self.told(after, None).await;
             }
             Answer::Invalid(_) | Answer::TooLarge | Answer::Failed(_) => {
-                if self.is_believed(course, refusal_of(&answer)).await {
+                let health = self.dashboard.health_beside(&self.id).await;
+                let now = Instant::now();
+                course.refusals.note(now, health);
+                if course.refusals.believe(now, refusal_of(&answer), health, &self.pace) {
                     tracing::warn!(deployment_id = %self.id, ?status, ?answer, "the dashboard refuses this status for good; it is left out");
                     course.tries = 0;
-                    course.refusals.over();
                     self.told(after, None).await;
                 }
             }
@@ -344,12 +358,14 @@ impl Sender {
 
     /// The end is told with less, or given up, once it is sure that it alone is refused.
     async fn end_refused(&self, course: &mut Course, end: &EndNote, after: Position, answer: &Answer, status: u16) -> Next {
-        let proof = self.proof(course).await;
-        if proof != Proof::None && !course.end_on_its_way && matches!(end.outcome, Outcome::Builded { .. }) {
+        let health = self.dashboard.health_beside(&self.id).await;
+        let now = Instant::now();
+        let is_alone = course.refusals.note(now, health);
+        if is_alone && !course.end_on_its_way && matches!(end.outcome, Outcome::Builded { .. }) {
             // A newer deployment of the service need not wait for this one. What the fence says counts before the next try.
             self.ask_fence(Telling::RefusedEnd).await;
         }
-        if !self.believes(course, refusal_of(answer), proof) {
+        if !course.refusals.believe(now, refusal_of(answer), health, &self.pace) {
             return Next::On;
         }
         course.tries = 0;
@@ -360,28 +376,6 @@ impl Sender {
         }
         tracing::error!(deployment_id = %self.id, code = %Code::ReportRefused, status, "the dashboard refuses the end of {} for good, however little of it is told: it goes to the dead letter list [{}]", self.id, Code::ReportRefused);
         self.finish(end, after, Delivery::Refused { status }).await
-    }
-
-    async fn proof(&self, course: &mut Course) -> Proof {
-        if course.refusals.is_witnessed(self.dashboard.taken_statuses()) {
-            Proof::AnotherStatus
-        } else if self.dashboard.answers().await {
-            Proof::TestPost
-        } else {
-            Proof::None
-        }
-    }
-
-    async fn is_believed(&self, course: &mut Course, refusal: refusals::Refusal) -> bool {
-        let proof = self.proof(course).await;
-        self.believes(course, refusal, proof)
-    }
-
-    /// Whether a refusal is this post's own, and not the dashboard's trouble.
-    fn believes(&self, course: &mut Course, refusal: refusals::Refusal, proof: Proof) -> bool {
-        let whole = self.pace.refuse_alone_after;
-        let after = if course.extent == Extent::Whole { whole } else { whole / 2 };
-        course.refusals.believed(Instant::now(), refusal, proof, after)
     }
 
     /// The end has a fate: it is kept on disk first, then the caller learns of it.
@@ -416,14 +410,9 @@ impl Sender {
                 }
                 return Next::On;
             }
-            Answer::Failed(_) => course.tries = course.tries.saturating_add(1),
+            Answer::Failed(_) | Answer::Invalid(_) | Answer::TooLarge => course.tries = course.tries.saturating_add(1),
             // The circuit waits for these, for all senders together.
-            Answer::Taken
-            | Answer::Denied(_)
-            | Answer::Away { .. }
-            | Answer::NotTheApi { .. }
-            | Answer::Invalid(_)
-            | Answer::TooLarge => course.tries = 0,
+            Answer::Taken | Answer::Denied(_) | Answer::Away { .. } | Answer::NotTheApi { .. } => course.tries = 0,
         }
         course.patience.over();
         Next::On

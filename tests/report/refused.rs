@@ -11,9 +11,10 @@ use slipway::report::Delivery;
 use crate::dashboard::{Reply, Seen, is_test};
 use crate::host::{Fences, Host, builded, cancelled, end, failed};
 
-/// Believes a 500 soon where only a test post shows that the dashboard is well.
+/// Believes refusals soon.
 async fn host() -> Host {
-    Host::with(|_, pace| pace.refuse_alone_after = Duration::from_millis(100)).await
+    let soon = Duration::from_millis(100);
+    Host::with(|_, pace| (pace.refuse_beside_after, pace.refuse_alone_after) = (soon, soon)).await
 }
 
 fn is_end(seen: &Seen) -> bool {
@@ -65,19 +66,122 @@ async fn an_end_that_is_refused_alone_is_told_with_less_and_then_given_up() {
 }
 
 #[tokio::test]
-async fn an_end_is_given_up_soon_where_another_deployments_status_is_taken_beside_it() {
-    let host = Host::with(|_, pace| pace.refuse_alone_after = Duration::from_secs(3600)).await;
-    host.dashboard.answers(|seen| if seen.id == "bad" && is_end(seen) { Reply::Status(500) } else { Reply::AsMeasured });
-    let (bad, good) = (host.open("bad").await, host.open("good").await);
-    let refused = async {
-        let delivery = end(&bad, failed("no")).await;
-        assert_eq!(delivery, Delivery::Refused { status: 500 });
-    };
-    let others = async {
-        host.dashboard.until(|seen| seen.iter().any(|s| s.id == "bad" && is_end(s))).await;
-        good.status(DeploymentStatus::Building);
-    };
-    tokio::join!(refused, others);
+async fn an_end_that_is_refused_is_given_up_where_the_ends_of_others_are_taken_beside_it() {
+    for answer in [500, 400] {
+        let (soon, never) = (Duration::from_millis(200), Duration::from_secs(24 * 3600));
+        let host = Host::with(|_, pace| (pace.refuse_beside_after, pace.refuse_alone_after) = (soon, never)).await;
+        // Two of them: neither is alone.
+        host.dashboard.answers(move |seen| {
+            let is_bad = seen.id.starts_with("bad") && is_end(seen);
+            if is_bad { Reply::Status(answer) } else { Reply::AsMeasured }
+        });
+        let (one, two) = (host.open("bad1").await, host.open("bad2").await);
+        let refused = async { tokio::join!(end(&one, builded()), end(&two, failed("no"))) };
+        let mut refused = std::pin::pin!(refused);
+        let mut others = 0;
+        let ends = loop {
+            let good = host.open(&format!("good{others}")).await;
+            tokio::select! {
+                ends = &mut refused => break ends,
+                told = end(&good, builded()) => assert_eq!(told, Delivery::Delivered),
+            }
+            good.close().await;
+            others += 1;
+        };
+        let given_up = Delivery::Refused { status: answer };
+        assert_eq!(ends, (given_up.clone(), given_up));
+        host.stop().await;
+    }
+}
+
+/// As a database that takes no writes: the API refuses an empty line before it asks it.
+fn takes_no_writes(seen: &Seen) -> Reply {
+    if is_test(seen) { Reply::AsMeasured } else { Reply::Status(500) }
+}
+
+/// Four deployments with lines and an end; the dashboard answers so until it has refused `how_many` posts, then it is well.
+async fn loses_nothing(host: Host, trouble: impl FnMut(&Seen) -> Reply + Send + 'static, how_many: usize) {
+    host.dashboard.answers(trouble);
+    let mut reports = Vec::new();
+    for n in 0..4 {
+        let report = host.open(&format!("dpl{n}")).await;
+        report.status(DeploymentStatus::Building);
+        report.line(LogType::Stdout, "one\ntwo");
+        report.line(LogType::Stderr, "three");
+        reports.push(report);
+    }
+    let ends = futures_util::future::join_all(reports.iter().map(|report| end(report, builded())));
+    let (ends, ()) = tokio::join!(ends, async {
+        host.dashboard.until(|seen| seen.iter().filter(|s| !is_test(s)).count() > how_many).await;
+        host.dashboard.answers(|_| Reply::AsMeasured);
+    });
+    assert!(ends.iter().all(|delivery| *delivery == Delivery::Delivered), "{ends:?}");
+    for n in 0..4 {
+        let id = format!("dpl{n}");
+        assert_eq!(host.dashboard.statuses(&id), ["BUILDING", "BUILDED"]);
+        let mut lines = host.dashboard.lines(&id);
+        lines.retain(|line| !line.starts_with("[slipway]"));
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_dashboard_whose_database_takes_no_writes_loses_no_end_and_no_line() {
+    // Four that are refused are an outage, however little time is given to one that is refused alone.
+    let (none, soon) = (Duration::ZERO, Duration::from_secs(1));
+    let host = Host::with(|_, pace| (pace.refuse_beside_after, pace.refuse_alone_after) = (none, soon)).await;
+    loses_nothing(host, takes_no_writes, 400).await;
+}
+
+#[tokio::test]
+async fn an_address_that_answers_400_to_everything_swallows_nothing() {
+    for status in [400, 413, 422] {
+        let host = Host::with(|_, pace| pace.refuse_beside_after = Duration::ZERO).await;
+        let all = move |seen: &Seen| if is_test(seen) { Reply::AsMeasured } else { Reply::Status(status) };
+        loses_nothing(host, all, 100).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_begins_to_answer_400_to_everything_swallows_nothing() {
+    let host = Host::start().await;
+    let before = host.open("before").await;
+    assert_eq!(end(&before, builded()).await, Delivery::Delivered);
+    loses_nothing(host, |seen| if is_test(seen) { Reply::AsMeasured } else { Reply::Status(400) }, 100).await;
+}
+
+#[tokio::test]
+async fn a_lone_end_that_a_fresh_worker_cannot_tell_is_given_up_in_the_end() {
+    for answer in [400, 413, 422, 500] {
+        let host = host().await;
+        host.dashboard.answers(move |seen| if is_end(seen) { Reply::Status(answer) } else { Reply::AsMeasured });
+        let report = host.open("dpl1").await;
+        assert_eq!(end(&report, builded()).await, Delivery::Refused { status: answer });
+        assert_eq!(ends(&host, "dpl1").len(), 2);
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_dashboard_that_fails_most_posts_loses_none_of_many_ends() {
+    let host = Host::start().await;
+    let mut state = 7u32;
+    host.dashboard.answers(move |seen| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if !is_test(seen) && (state >> 16) % 10 < 6 { Reply::Status(500) } else { Reply::AsMeasured }
+    });
+    let mut reports = Vec::new();
+    for n in 0..100 {
+        reports.push(host.open(&format!("dpl{n}")).await);
+    }
+    let told = futures_util::future::join_all(reports.iter().map(|report| end(report, builded()))).await;
+    assert!(told.iter().all(|delivery| *delivery == Delivery::Delivered), "{told:?}");
+    for n in 0..100 {
+        let id = format!("dpl{n}");
+        assert_eq!(host.dashboard.statuses(&id), ["BUILDED"]);
+        assert_eq!(ends(&host, &id).len(), 1, "it is told whole, and nothing less");
+    }
     host.stop().await;
 }
 
@@ -97,9 +201,9 @@ async fn an_end_is_never_given_up_while_the_dashboard_answers_500_to_everybody()
 
 #[tokio::test]
 async fn three_deployments_whose_ends_are_refused_hold_up_nobody() {
-    // Were the circuit to open, a wait would be up to an hour.
-    let hour = Duration::from_secs(3600);
-    let host = Host::with(|_, pace| (pace.base, pace.cap, pace.doubt_cap) = (hour, hour, hour)).await;
+    // Three that are refused open the circuit: one try at a time goes out, after a wait of this length at most.
+    let (hour, one_try) = (Duration::from_secs(3600), Duration::from_millis(100));
+    let host = Host::with(|_, pace| (pace.base, pace.cap, pace.doubt_cap) = (hour, hour, one_try)).await;
     host.dashboard
         .answers(|seen| if seen.id.starts_with("bad") && is_end(seen) { Reply::Status(500) } else { Reply::AsMeasured });
     let bad = [host.open("bad1").await, host.open("bad2").await, host.open("bad3").await];
