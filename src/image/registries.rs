@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::DockerfileStage;
+use super::dockerfile_images::RegistryImages;
 use super::remote_host::{registry_failure, registry_silent};
-use crate::peer::image_host;
 use crate::protocol::Failure;
 use crate::stage::StageContext;
 
@@ -46,48 +46,42 @@ impl AnsweredHosts {
 }
 
 impl DockerfileStage {
-    /// Fails where the registry of one of `images` cannot be reached. An image that the Engine has, or that is named by its digest, may
-    /// need no registry: its build finds out.
-    pub async fn registries_answer(&self, images: &[String], ctx: &StageContext) -> Result<(), Failure> {
-        let mut hosts = Vec::new();
-        let mut first_of_host = |image: &&String| {
-            let host = image_host(image);
-            let is_new = !image.contains('@') && !hosts.contains(&host);
-            hosts.push(host);
-            is_new
-        };
-        let asked: Vec<_> = images.iter().filter(&mut first_of_host).map(|image| self.registry_answers(image)).collect();
+    /// Fails where a registry cannot be reached that has an image of a Dockerfile which the Engine has not.
+    pub async fn registries_answer(&self, registries: &[RegistryImages], ctx: &StageContext) -> Result<(), Failure> {
+        let asked = registries.iter().map(|registry| self.registry_answers(registry));
         tokio::select! {
             () = ctx.cancel.cancelled() => Err(Failure::interrupted()),
             answers = join_all(asked) => answers.into_iter().collect(),
         }
     }
 
-    async fn registry_answers(&self, image: &str) -> Result<(), Failure> {
-        let host = image_host(image);
-        if self.answered.contains(&host) {
+    async fn registry_answers(&self, registry: &RegistryImages) -> Result<(), Failure> {
+        if self.answered.contains(&registry.host) {
             return Ok(());
         }
-        let asking = async {
-            match self.engine.inspect_image(image).await {
-                Ok(_) => Ok(None),
-                Err(_) => self.engine.inspect_registry_image(image, None).await.map(Some),
+        for image in &registry.images {
+            match timeout(ANSWERS_WITHIN, self.engine.inspect_image(image)).await {
+                // It is there: nothing is known of its registry.
+                Ok(Ok(_)) => continue,
+                Ok(Err(_)) => {}
+                // The Engine's own trouble, which its build tells better.
+                Err(_) => return Ok(()),
             }
-        };
-        match timeout(ANSWERS_WITHIN, asking).await {
-            // It is there: nothing is known of its registry.
-            Ok(Ok(None)) => return Ok(()),
-            Ok(Ok(Some(_))) => {}
-            Ok(Err(EngineApiError::DockerResponseServerError { message, .. })) => {
-                if let Some(failure) = registry_failure(image, &message) {
-                    return Err(failure);
+            match timeout(ANSWERS_WITHIN, self.engine.inspect_registry_image(image, None)).await {
+                Ok(Ok(_)) => {}
+                // It is no name of an image: the Engine has asked nobody.
+                Ok(Err(EngineApiError::DockerResponseServerError { status_code: 400, .. })) => continue,
+                Ok(Err(EngineApiError::DockerResponseServerError { message, .. })) => {
+                    if let Some(failure) = registry_failure(image, &message) {
+                        return Err(failure);
+                    }
                 }
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => return Err(registry_silent(image, ANSWERS_WITHIN.as_secs())),
             }
-            // The Engine's own trouble, which its build tells better.
-            Ok(Err(_)) => return Ok(()),
-            Err(_) => return Err(registry_silent(image, ANSWERS_WITHIN.as_secs())),
+            self.answered.add(registry.host.clone());
+            return Ok(());
         }
-        self.answered.add(host);
         Ok(())
     }
 }

@@ -11,8 +11,8 @@ use super::slots::Place;
 use super::step::Step;
 use super::way::{self, Way};
 use crate::context::{BuildContext, ContextStage};
-use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage, images_of};
-use crate::peer::{KnownHosts, OperatorHosts, Peers, image_host};
+use crate::image::{BuildpacksStage, BuiltImage, DockerfileStage, registries_of};
+use crate::peer::{KnownHosts, OperatorHosts, Peers};
 use crate::protocol::{Blame, Code, Failure, Job};
 use crate::queue::Gate;
 use crate::registry::{PushedImage, RegistryStage, attempt_tag};
@@ -137,13 +137,14 @@ impl Pipeline<'_> {
     /// Makes sure that the registries that only this job names answer: a build that waits for one would hold its slot for nothing.
     async fn reach_images(&self, tree: Arc<SourceTree>) -> Result<(), Failure> {
         let Some(dockerfile) = self.stages.context.dockerfile(tree, self.job, self.ctx).await else { return Ok(()) };
-        let mut images = images_of(&dockerfile);
-        images.retain(|image| self.stages.operator_hosts.of_host(&image_host(image)) == Blame::Job);
-        if images.is_empty() {
+        let mut registries = registries_of(&dockerfile);
+        registries.retain(|registry| self.stages.operator_hosts.of_host(&registry.host) == Blame::Job);
+        if registries.is_empty() {
             return Ok(());
         }
-        let (asked, images): (Vec<String>, _) = (images.iter().map(|image| image_host(image)).collect(), images.as_slice());
-        self.retrying_at(Step::Images, &asked, || self.stages.dockerfile.registries_answer(images, self.ctx)).await
+        let (asked, registries): (Vec<String>, _) =
+            (registries.iter().map(|registry| registry.host.clone()).collect(), registries.as_slice());
+        self.retrying_at(Step::Images, &asked, || self.stages.dockerfile.registries_answer(registries, self.ctx)).await
     }
 
     async fn build_tree(&self, tree: Arc<SourceTree>) -> Result<BuiltImage, Failure> {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{BlackHole, Fault, Job, Proxy, Repository, Rig, parts};
+use crate::support::{BlackHole, Fault, Job, Proxy, Repository, Rig, parts, unique};
 
 const SOON: Duration = Duration::from_secs(30);
 const HELLO: &[(&str, &str)] = &[("Dockerfile", "FROM busybox:base\nRUN echo hello\n")];
@@ -58,6 +58,54 @@ async fn good_jobs_are_built_on_two_slots_while_six_jobs_wait_for_dead_hosts_of_
         rig.cancel(job).await;
         rig.cancelled(job).await;
     }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_good_job_has_the_only_slot_while_images_of_every_form_wait_for_a_registry_that_stays_silent() {
+    let mut rig = Rig::with(|options| options.builds(1).set("RETRY_LIMIT", "20")).await;
+    let stalls = Proxy::tcp(&parts().registry).await;
+    stalls.set(Fault::Stall);
+    let host = stalls.address();
+    let digest = "0".repeat(64);
+    let others: String = (0..9).map(|n| format!("COPY --from=busybox:{n} /a /b\n")).collect();
+    let dead = [
+        format!("FROM {host}/team/base:1\n"),
+        format!("FROM {host}/team/base@sha256:{digest}\n"),
+        format!("FROM busybox:base\nCOPY --from={host}/team/base:1 /a /b\n"),
+        format!("FROM busybox:base\nRUN --mount=type=bind,from={host}/team/base:1,target=/m true\n"),
+        format!("FROM busybox:base\n{others}COPY --from={host}/team/base:1 /a /b\n"),
+    ]
+    .map(|dockerfile| Repository::public(&[("Dockerfile", &dockerfile)]));
+    let dead = dead.each_ref().map(Job::of);
+    for job in &dead {
+        rig.push(job).await;
+    }
+    let hello = Repository::public(HELLO);
+    let good = Job::of(&hello);
+    rig.push(&good).await;
+    rig.built(&good).await;
+    for job in &dead {
+        assert!(!ended(&rig, job), "it waits still: {}", rig.dashboard.log(&job.id));
+        rig.cancel(job).await;
+        rig.cancelled(job).await;
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_base_image_that_the_engine_has_by_its_digest_needs_no_registry() {
+    let mut rig = Rig::with(|options| options.set("RETRY_LIMIT", "1")).await;
+    let registry = Proxy::tcp(&parts().registry).await;
+    let image = rig.engine.push_base(&unique()).await;
+    let digest = rig.registry.digest(&image).await.expect("it was pushed");
+    let base = rig.engine.pull_through(&registry.address(), &image, &digest).await;
+    registry.set(Fault::Stall);
+    let repository = Repository::public(&[("Dockerfile", &format!("FROM {base}\nRUN true\n"))]);
+    let job = Job::of(&repository);
+    rig.push(&job).await;
+    rig.built(&job).await;
+    rig.engine.docker(&["image", "rm", &base]).await;
     rig.finish().await;
 }
 

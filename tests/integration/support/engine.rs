@@ -28,10 +28,7 @@ impl Engine {
 
     pub fn at(socket: &Path) -> Self {
         let config = tempfile::Builder::new().prefix("slipway-docker-").tempdir().expect("a temporary directory");
-        let login = &parts().registry_login;
-        let auth = STANDARD.encode(format!("{}:{}", login.username, login.password));
-        let content = serde_json::json!({"auths": {parts().registry.clone(): {"auth": auth}}});
-        std::fs::write(config.path().join("config.json"), content.to_string()).expect("write the client's configuration");
+        write_login(&config, &parts().registry);
         Self { config, socket: socket.to_owned() }
     }
 
@@ -109,6 +106,17 @@ impl Engine {
         name
     }
 
+    /// Pulls an image of the registry by its digest from `proxy`, which stands before the registry, and returns the reference.
+    pub async fn pull_through(&self, proxy: &str, image: &str, digest: &str) -> String {
+        let config = tempfile::tempdir().expect("a temporary directory");
+        write_login(&config, proxy);
+        let (_, path) = image.split_once('/').expect("an image with its registry");
+        let (repository, _) = path.rsplit_once(':').expect("an image with a tag");
+        let reference = format!("{proxy}/{repository}@{digest}");
+        self.docker(&["--config", &config.path().display().to_string(), "pull", "--quiet", &reference]).await;
+        reference
+    }
+
     async fn lines(&self, arguments: &[&str]) -> Vec<String> {
         self.docker(arguments).await.lines().map(str::to_owned).collect()
     }
@@ -126,4 +134,12 @@ impl Engine {
         command.arg("--config").arg(self.config.path()).args(arguments).kill_on_drop(true);
         command.output().await.expect("run the docker client")
     }
+}
+
+/// The client's configuration, with the login of the rig's registry for this address.
+fn write_login(directory: &TempDir, registry: &str) {
+    let login = &parts().registry_login;
+    let auth = STANDARD.encode(format!("{}:{}", login.username, login.password));
+    let content = serde_json::json!({"auths": {registry: {"auth": auth}}});
+    std::fs::write(directory.path().join("config.json"), content.to_string()).expect("write the client's configuration");
 }
