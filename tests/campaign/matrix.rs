@@ -42,10 +42,10 @@ pub fn cells() -> Vec<Cell> {
     Fault::all().into_iter().flat_map(|fault| Stage::ALL.map(|stage| Cell { stage, fault })).collect()
 }
 
-/// A few cells, so that each stage and each fault is among them.
+/// A few cells, so that each stage and each fault is among them; but an end that is refused takes a quarter of an hour to be given up.
 pub fn short(seed: u64) -> Vec<Cell> {
     let mut random = Random::new(seed, "short");
-    let mut faults = Fault::all();
+    let mut faults: Vec<Fault> = Fault::all().into_iter().filter(|fault| !matches!(fault, Fault::RefusedEnd)).collect();
     random.shuffle(&mut faults);
     let stages = Stage::ALL.iter().cycle();
     faults.into_iter().zip(stages).map(|(fault, stage)| Cell { stage: *stage, fault }).collect()

@@ -193,10 +193,10 @@ fn install(arguments: &[&str]) -> Result<(), String> {
     missing.map_or(Ok(()), |file| Err(format!("there is no file {file}")))
 }
 
-/// The rule is one of those that the worker prints.
+/// The rule is one of those that the worker prints, which names the Engine's bridge as the Engine does.
 fn iptables(arguments: &[&str]) -> Result<(), String> {
     let rule = format!("iptables {}", arguments.join(" "));
-    known(rust_below(&product()).contains(&rule), "rule that the worker prints like", &rule)
+    known(rust_below(&product()).contains(&rule.replace("docker0", "{bridge}")), "rule that the worker prints like", &rule)
 }
 
 /// Lines of a `.env`.

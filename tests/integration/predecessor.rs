@@ -58,13 +58,13 @@ async fn a_job_with_fields_of_tomorrow_and_escapes_of_the_producer_builds() {
 }
 
 #[tokio::test]
-async fn odd_variables_are_written_as_the_predecessor_did_and_impossible_ones_are_left_out_with_a_warning() {
+async fn odd_variables_are_written_as_a_reader_of_dotenv_files_takes_them_and_impossible_ones_are_left_out_with_a_warning() {
     let mut rig = Rig::start().await;
     let repository = Repository::public(&[("Dockerfile", "FROM busybox:base\nCOPY .env /e\nCMD [\"cat\", \"/e\"]\n")]);
     let job = Job::of(&repository).env("EMPTY", "").env("LINES", "a\n\"b\"").env("A=B", "x").env("A B", "x").env("LAST", "l");
     rig.push(&job).await;
     let end = rig.built(&job).await;
-    assert_eq!(rig.engine.run(&end.image).await, "EMPTY=\nLINES=\"a\\n\\\"b\\\"\"\nLAST=l\n");
+    assert_eq!(rig.engine.run(&end.image).await, "EMPTY=\nLINES='a\n\"b\"'\nLAST=l\n");
     let warnings: Vec<_> = rig.dashboard.lines(&job.id).into_iter().filter(|(kind, _)| kind == "WARNING").collect();
     assert!(
         warnings

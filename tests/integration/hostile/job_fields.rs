@@ -323,7 +323,11 @@ pub fn cases(ground: &Ground) -> Vec<Case> {
         "unix:///run/docker.sock",
         "http://\u{202e}",
     ] {
-        field("gitProvider", json!({"type": "CUSTOM", "url": url}), End::Fails(&["job.malformed", "git.unreachable"]));
+        field(
+            "gitProvider",
+            json!({"type": "CUSTOM", "url": url}),
+            End::Fails(&["job.malformed", "git.unreachable", "git.host_unknown"]),
+        );
     }
     field("gitProvider", json!({"type": "CUSTOM", "url": format!("http://host/{}", "x".repeat(2049))}), MALFORMED);
     let long_password = json!({"type": "CUSTOM", "url": ground.git.url(), "username": "u", "password": format!("a\nFORGED{}", "p".repeat(1 << 20))});
