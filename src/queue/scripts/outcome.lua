@@ -41,7 +41,7 @@ if rec.posted and not (status == 'CANCELLED' and rec.status ~= 'FAILED') then re
 
 if status == 'BUILDED' and rec.after then
   local now, suspect_gone = math.floor(now_us() / 1000), redis.call('EXISTS', lease) == 0
-  local open = {}
+  local passed = {}
   local blocker
   local too_long = rec.waits_since and now - rec.waits_since > bound
   for _, other in ipairs(rec.after) do
@@ -66,8 +66,9 @@ if status == 'BUILDED' and rec.after then
       end
     end
     if waits then
-      open[#open + 1] = other
       blocker = blocker or {'wait', other, older.worker}
+    elseif is_open(older) and not older.barred and not is_settled(older) then
+      passed[other] = older
     end
   end
   if blocker then
@@ -77,13 +78,10 @@ if status == 'BUILDED' and rec.after then
     end
     return blocker
   end
-  for _, other in ipairs(rec.after) do
-    local older = read_record(jobs, other)
-    -- passed while nobody has it, or its worker is gone: whoever takes it up tells CANCELLED, and no BUILDED behind this one
-    if is_open(older) and not older.barred and not is_settled(older) then
-      older.barred, older.superseded_by = true, older.superseded_by or id
-      write_record(jobs, other, older)
-    end
+  -- passed while nobody has it, or its worker is gone: whoever takes it up tells CANCELLED, and no BUILDED behind this one
+  for other, older in pairs(passed) do
+    older.barred, older.superseded_by = true, older.superseded_by or id
+    write_record(jobs, other, older)
   end
   rec.after, rec.waits_since = nil, nil
 end
