@@ -50,7 +50,7 @@ pub struct Refusals {
 #[derive(Debug, Clone, Copy)]
 struct Last {
     at: Instant,
-    statuses: u64,
+    health: Health,
 }
 
 impl Refusals {
@@ -58,12 +58,12 @@ impl Refusals {
     pub fn note(&mut self, now: Instant, health: Health) -> bool {
         self.count += 1;
         if let Some(last) = self.last
-            && health.statuses > last.statuses
+            && health.statuses > last.health.statuses
         {
             self.witnessed += 1;
             self.beside += now.saturating_duration_since(last.at).min(LONGEST_GAP);
         }
-        self.last = Some(Last { at: now, statuses: health.statuses });
+        self.last = Some(Last { at: now, health });
         if health.refuses_nobody_else {
             self.alone.get_or_insert(now);
         } else {
@@ -74,8 +74,9 @@ impl Refusals {
 
     /// Whether the refusal that was noted last is believed. What is told then instead is believed to be refused sooner: the time goes
     /// on, and the count begins anew.
-    pub fn believe(&mut self, now: Instant, refusal: Refusal, health: Health, pace: &Pace) -> bool {
-        let alone = self.alone.map(|since| now.saturating_duration_since(since));
+    pub fn believe(&mut self, refusal: Refusal, pace: &Pace) -> bool {
+        let Some(Last { at, health }) = self.last else { return false };
+        let alone = self.alone.map(|since| at.saturating_duration_since(since));
         let is_alone_for = |long: Duration| alone.is_some_and(|alone| alone >= long);
         let believed = match refusal {
             Refusal::OfTheBody => {
@@ -186,9 +187,8 @@ mod tests {
         let (mut refusals, pace, start) = (Refusals::default(), Pace::default(), Instant::now());
         let mut in_minutes = Vec::new();
         for quarter in 0..minutes * 4 {
-            let (now, health) = (start + MINUTE / 4 * quarter, health(quarter));
-            refusals.note(now, health);
-            if refusals.believe(now, refusal, health, &pace) {
+            refusals.note(start + MINUTE / 4 * quarter, health(quarter));
+            if refusals.believe(refusal, &pace) {
                 in_minutes.push(quarter / 4);
             }
         }
@@ -213,9 +213,8 @@ mod tests {
         for n in 0..20 {
             assert!(refusals.note(start, well(n)) == (n > 0));
         }
-        let (later, health) = (start + MINUTE * 60, well(100));
-        refusals.note(later, health);
-        assert!(!refusals.believe(later, Refusal::Unclear, health, &pace));
+        refusals.note(start + MINUTE * 60, well(100));
+        assert!(!refusals.believe(Refusal::Unclear, &pace));
     }
 
     #[test]

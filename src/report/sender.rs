@@ -257,12 +257,16 @@ impl Sender {
         Next::On
     }
 
+    /// A post of this deployment is refused. `true`: something shows that the refusal is its own.
+    async fn note_refusal(&self, course: &mut Course) -> bool {
+        let health = self.dashboard.health_beside(&self.id).await;
+        course.refusals.note(Instant::now(), health)
+    }
+
     /// A line is refused. Where the harmless one that announces it is refused too, and that is believed, all lines are given up.
     async fn weigh_line(&self, course: &mut Course, pieces: &Pieces, answer: &Answer) {
-        let health = self.dashboard.health_beside(&self.id).await;
-        let now = Instant::now();
-        course.refusals.note(now, health);
-        if pieces.is_announcing() && course.refusals.believe(now, refusal_of(answer), health, &self.pace) {
+        self.note_refusal(course).await;
+        if pieces.is_announcing() && course.refusals.believe(refusal_of(answer), &self.pace) {
             tracing::warn!(deployment_id = %self.id, ?answer, "the dashboard refuses every line of this deployment; they are left out");
             course.gives_up_lines = true;
         }
@@ -300,10 +304,8 @@ impl Sender {
                 self.told(after, None).await;
             }
             Answer::Invalid(_) | Answer::TooLarge | Answer::Failed(_) => {
-                let health = self.dashboard.health_beside(&self.id).await;
-                let now = Instant::now();
-                course.refusals.note(now, health);
-                if course.refusals.believe(now, refusal_of(&answer), health, &self.pace) {
+                self.note_refusal(course).await;
+                if course.refusals.believe(refusal_of(&answer), &self.pace) {
                     tracing::warn!(deployment_id = %self.id, ?status, ?answer, "the dashboard refuses this status for good; it is left out");
                     course.tries = 0;
                     self.told(after, None).await;
@@ -358,14 +360,12 @@ impl Sender {
 
     /// The end is told with less, or given up, once it is sure that it alone is refused.
     async fn end_refused(&self, course: &mut Course, end: &EndNote, after: Position, answer: &Answer, status: u16) -> Next {
-        let health = self.dashboard.health_beside(&self.id).await;
-        let now = Instant::now();
-        let is_alone = course.refusals.note(now, health);
+        let is_alone = self.note_refusal(course).await;
         if is_alone && !course.end_on_its_way && matches!(end.outcome, Outcome::Builded { .. }) {
             // A newer deployment of the service need not wait for this one. What the fence says counts before the next try.
             self.ask_fence(Telling::RefusedEnd).await;
         }
-        if !course.refusals.believe(now, refusal_of(answer), health, &self.pace) {
+        if !course.refusals.believe(refusal_of(answer), &self.pace) {
             return Next::On;
         }
         course.tries = 0;
