@@ -22,55 +22,52 @@ impl Problems {
         }
     }
 
-    pub(super) fn env(&mut self, list: Group<Items<RawEnv>>) -> Vec<EnvVar> {
-        let mut env = Vec::new();
-        for (i, item) in self.list("environmentVariables", list).into_iter().enumerate() {
-            let field = format!("environmentVariables[{i}]");
+    /// What `read` makes of each entry; it is given the entry's name for people.
+    fn objects<R, T>(
+        &mut self,
+        list_name: &str,
+        list: Group<Items<R>>,
+        mut read: impl FnMut(&mut Self, &str, R) -> Option<T>,
+    ) -> Vec<T> {
+        let mut objects = Vec::new();
+        for (i, item) in self.list(list_name, list).into_iter().enumerate() {
+            let field = format!("{list_name}[{i}]");
             match item {
-                Group::Is(RawEnv { key, value }) => {
-                    let key = match key {
-                        Scalar::Text(key) => Some(key),
-                        Scalar::Absent => {
-                            self.add(format_args!("{field}.key"), "is missing");
-                            None
-                        }
-                        other => self.text(&format!("{field}.key"), other).flatten(),
-                    };
-                    // Numbers and booleans become what they look like, as with the predecessor.
-                    let value = match value {
-                        Scalar::Absent => Some(String::new()),
-                        Scalar::Text(text) | Scalar::Number(text) => Some(text),
-                        Scalar::Bool(value) => Some(value.to_string()),
-                        Scalar::Other(what) => self.not_text(&format!("{field}.value"), what),
-                    };
-                    if let (Some(key), Some(value)) = (key, value) {
-                        env.push(EnvVar { key, value: SecretString::from(value) });
-                    }
-                }
+                Group::Is(raw) => objects.extend(read(self, &field, raw)),
                 Group::Absent => self.add(field, "is null, not an object"),
                 Group::Other(what) => self.add(field, format_args!("is {what}, not an object")),
             }
         }
-        env
+        objects
+    }
+
+    pub(super) fn env(&mut self, list: Group<Items<RawEnv>>) -> Vec<EnvVar> {
+        self.objects("environmentVariables", list, |problems, field, RawEnv { key, value }| {
+            let key = match key {
+                Scalar::Text(key) => Some(key),
+                Scalar::Absent => {
+                    problems.add(format_args!("{field}.key"), "is missing");
+                    None
+                }
+                other => problems.text(&format!("{field}.key"), other).flatten(),
+            };
+            // Numbers and booleans become what they look like, as with the predecessor.
+            let value = match value {
+                Scalar::Absent => Some(String::new()),
+                Scalar::Text(text) | Scalar::Number(text) => Some(text),
+                Scalar::Bool(value) => Some(value.to_string()),
+                Scalar::Other(what) => problems.not_text(&format!("{field}.value"), what),
+            };
+            Some(EnvVar { key: key?, value: SecretString::from(value?) })
+        })
     }
 
     pub(super) fn ports(&mut self, list: Group<Items<RawPort>>) -> Vec<Port> {
-        let mut ports = Vec::new();
-        for (i, item) in self.list("ports", list).into_iter().enumerate() {
-            let field = format!("ports[{i}]");
-            match item {
-                Group::Is(RawPort { service, container }) => {
-                    let service = self.port(&field, "servicePort", service);
-                    let container = self.port(&field, "containerPort", container);
-                    if let (Some(service_port), Some(container_port)) = (service, container) {
-                        ports.push(Port { service_port, container_port });
-                    }
-                }
-                Group::Absent => self.add(field, "is null, not an object"),
-                Group::Other(what) => self.add(field, format_args!("is {what}, not an object")),
-            }
-        }
-        ports
+        self.objects("ports", list, |problems, field, RawPort { service, container }| {
+            let service = problems.port(field, "servicePort", service);
+            let container = problems.port(field, "containerPort", container);
+            Some(Port { service_port: service?, container_port: container? })
+        })
     }
 
     /// 1 to 65535, also as a text: forms send numbers so.
